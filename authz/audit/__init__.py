@@ -9,6 +9,8 @@
     closed_files   compresses closed files, and chooses those that are old enough to go
     verifying      is the log what its checkpoint says, and the continuation of an older one?
     reading        the lines from an index on
+    witnesses      asks witnesses to cosign checkpoints, beside the writer
+    witnessed      reads checkpoints that witnesses have cosigned
     receipts       the proof of one record
     spool          the hand-over: each worker appends to files of its own, in memory
     drain          from there into the log, each record exactly once

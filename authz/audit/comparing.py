@@ -14,12 +14,12 @@ from authz.core.characters import one_line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that is not as it was logged: where, and what. Its text is one line.
+    """Something that is not as it was logged: where (a file or a URL), and what. Its text is one line.
 
     `line` counts from 1, 0 where no line is meant. `index` is that of the record in the log, from 0; None for none.
     """
 
-    path: Path
+    path: Path | str
     text: str
     line: int = 0
     index: int | None = None

@@ -5,6 +5,7 @@
     decisions-00000000000000001234.jsonl.gz     the same, compressed
     tile/0/…                                    the tree's hashes (c2sp.org/tlog-tiles)
     checkpoint                                  size and root, signed
+    witnessed                                   the newest checkpoint that a quorum of witnesses cosigned
     verifier-keys                               the public keys that sign, a line each, newest first
     .lock                                       held by the process that writes
 
@@ -18,6 +19,7 @@ from typing import Final
 
 OPEN_FILE: Final = "decisions.jsonl"
 CHECKPOINT: Final = "checkpoint"
+WITNESSED: Final = "witnessed"
 VERIFIER_KEYS: Final = "verifier-keys"
 LOCK: Final = ".lock"
 FILE_MODE: Final = 0o640
@@ -86,6 +88,5 @@ def is_a_log(folder: Path) -> bool:
     Raises:
         OSError: the folder cannot be read.
     """
-    return any(
-        path.name in {OPEN_FILE, CHECKPOINT, "tile"} or _closed(path.name) is not None for path in folder.iterdir()
-    )
+    parts = {OPEN_FILE, CHECKPOINT, WITNESSED, "tile"}
+    return any(path.name in parts or _closed(path.name) is not None for path in folder.iterdir())

@@ -11,7 +11,7 @@ an entry says which file is removed before it is.
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from authz.audit.layout import (
     LOCK,
     OPEN_FILE,
     VERIFIER_KEYS,
+    WITNESSED,
     closed_files,
     closed_name,
 )
@@ -32,6 +33,7 @@ from authz.audit.line_file import LineFile
 from authz.audit.recovery import has_log, recover
 from authz.audit.signing import LogKey, signed
 from authz.core.audit.checkpoint import Checkpoint
+from authz.core.audit.cosigning import Head
 from authz.core.audit.entry import line_hashes
 from authz.core.audit.hashing import EMPTY_ROOT
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
@@ -79,6 +81,7 @@ class AuditLog:
         size: how many lines it has.
         head: the signed note of the last checkpoint.
         signed: how many lines that checkpoint covers.
+        witnessed: how many lines the checkpoint with a quorum of cosignatures covers, 0 if there is none.
 
     Raises:
         ConfigError: another process writes it.
@@ -119,7 +122,7 @@ class AuditLog:
         found = recover(self._folder, public)
         self._edge, self._frontier = found.edge, found.frontier
         self._first, self._before, self._began = found.first, found.before, _seconds(found.began)
-        self.head, self.signed = b"", found.head.size
+        self.head, self.signed, self.witnessed = b"", found.head.size, found.witnessed
         self._signed_at = self._looked_at = self._clock.monotonic()
         self._open(found.bytes)
         texts = tuple(map(str, public))
@@ -203,6 +206,17 @@ class AuditLog:
         self.head, self.signed, self._signed_at = made, self.size, self._clock.monotonic()
         return made
 
+    def keep_witnessed(self, data: bytes) -> None:
+        """Keep a checkpoint of this log that a quorum of witnesses cosigned, in place of an older one.
+
+        Raises:
+            OSError: the older one is still there.
+        """
+        size = Head.parse(data).checkpoint.size
+        if size >= self.witnessed:
+            write_whole(self._folder / WITNESSED, data, mode=FILE_MODE, replace=True)
+            self.witnessed = size
+
     def rotate(self) -> None:
         """Close the open file, with a checkpoint of all its lines. The next append begins another one.
 
@@ -259,8 +273,8 @@ class AuditLog:
         with self._closed:
             return compress_one(self._folder)
 
-    def close(self) -> None:
-        """Write the entry `stop`, sign a checkpoint, and let another process write.
+    def close(self, last: Callable[[], None] = lambda: None) -> None:
+        """Write the entry `stop`, sign a checkpoint, do `last`, and let another process write.
 
         Raises:
             OSError: the last checkpoint does not cover the last lines.
@@ -268,9 +282,14 @@ class AuditLog:
         try:
             self.enter(Event.STOP)
             self.checkpoint()
+            last()
         finally:
-            self._close_file()
-            os.close(self._lock)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Let another process write, without the entry `stop`: as if this one was killed now."""
+        self._close_file()
+        os.close(self._lock)
 
     def _open(self, size: int) -> LineFile:
         self._file = LineFile(self._folder / OPEN_FILE, size)

@@ -3,6 +3,7 @@
 Law 1: the receipt has the record's entry in its extra data, so that one file is enough. That is only what is to be
 checked: the proof says whether it is true.
 Law 2: only records that the checkpoint covers have a receipt, and a receipt is checked before it is handed out.
+Law 3: it has the checkpoint that a quorum of witnesses cosigned, as soon as that covers the record.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from authz.audit.comparing import Finding, compare
-from authz.audit.layout import CHECKPOINT
+from authz.audit.layout import CHECKPOINT, WITNESSED
 from authz.audit.reading import files_of
 from authz.audit.signing import read_signed
 from authz.audit.tile_files import TileFiles
+from authz.audit.witnessed import Demand
 from authz.core.audit import note, proving, receipt
 from authz.core.audit.checkpoint import Trust
 from authz.core.audit.entry import entry_of
@@ -60,14 +62,14 @@ def _is_of(line: bytes, decision: str) -> bool:
 
 
 def prove(folder: Path, record: Record, keys: Sequence[VerifierKey]) -> bytes:
-    """The receipt of a record, with the log's last checkpoint: one that proves it.
+    """The receipt of a record, with the log's witnessed checkpoint or else its last one: a receipt that proves it.
 
     Raises:
         AuditBrokenError: none of the keys signed the checkpoint, it does not cover the record yet, or the record or the
             tiles are not what was signed.
         OSError: something cannot be read.
     """
-    data = read_regular(folder / CHECKPOINT, note.MOST_BYTES)
+    data = _witnessed(folder, record, keys) or read_regular(folder / CHECKPOINT, note.MOST_BYTES)
     try:
         head, signers = read_signed(data, keys)
     except AuditBrokenError as error:
@@ -92,12 +94,28 @@ def prove(folder: Path, record: Record, keys: Sequence[VerifierKey]) -> bytes:
     return made
 
 
-def check(data: bytes, key: VerifierKey, line: bytes | None = None) -> tuple[receipt.Proved, bytes]:
-    """The place of a record in the log of this key, and its entry: that of `line`, or else the one in the receipt.
+def _witnessed(folder: Path, record: Record, keys: Sequence[VerifierKey]) -> bytes:
+    """The log's witnessed checkpoint; nothing if it does not cover the record, or none of the keys signed it."""
+    try:
+        data = read_regular(folder / WITNESSED, note.MOST_BYTES)
+        covers = record.index < read_signed(data, keys)[0].size
+    except (FileNotFoundError, AuditBrokenError):
+        return b""
+    return data if covers else b""
+
+
+def check(data: bytes, demand: Demand, line: bytes | None = None) -> tuple[receipt.Proved, bytes]:
+    """The place of a record in the log of one of these keys, and its entry: that of `line`, or else the receipt's.
 
     Raises:
-        AuditBrokenError: the receipt does not prove it.
-        ValueError: `line` is no line of a log.
+        AuditBrokenError: the receipt does not prove it, or its checkpoint is not cosigned as demanded.
+        ValueError: `line` is no line of a log, or there is no key.
     """
     entry = receipt.parse(data).extra if line is None else entry_of(line)
-    return receipt.verify(data, entry, Trust(log=key)), entry
+    failure: Exception = ValueError("no key was given")
+    for key in demand.keys:
+        try:
+            return receipt.verify(data, entry, demand.trust(key)), entry
+        except AuditBrokenError as error:
+            failure = error
+    raise failure

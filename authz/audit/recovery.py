@@ -3,14 +3,16 @@
 Law 1: the tiles must have the root of the checkpoint, and each line of the open file that the checkpoint covers must
 have its leaf hash. If not, the first bad record is named, and nothing is changed. Closed files are not read here.
 Law 2: lines after the checkpoint are taken as they are: nothing says what they were. They are counted.
+Law 3: a log that has less than what witnesses have cosigned of it, or other records, is not continued.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from authz.audit.comparing import Finding, compare
-from authz.audit.layout import CHECKPOINT, OPEN_FILE, closed_files, is_a_log
+from authz.audit.layout import CHECKPOINT, OPEN_FILE, WITNESSED, closed_files, is_a_log
 from authz.audit.signing import OtherLogError, read_signed
 from authz.audit.tile_files import TileEdge, TileFiles
 from authz.audit.verifying import first_index, verify
@@ -19,9 +21,12 @@ from authz.core.audit.checkpoint import Checkpoint
 from authz.core.audit.entry import is_line, line_hashes
 from authz.core.audit.frontier import Frontier
 from authz.core.audit.keys import VerifierKey
+from authz.core.audit.tiles import Tree
 from authz.core.errors import AuditBrokenError
 from authz.ops.log_reader import LogReader
 from authz.system.regular_file import read_regular
+
+log = logging.getLogger(__name__)
 
 _KEY_HINT: Final = "after a change of keys, name the old one behind the new one"
 _NAME_HINT: Final = (
@@ -45,6 +50,7 @@ class Found:
         unsigned: how many lines there are after the checkpoint.
         cut: the bytes after the last whole line.
         before: the name of the last closed file, "" if there is none.
+        witnessed: how many lines the checkpoint with a quorum of cosignatures covers, 0 if there is none.
     """
 
     head: Checkpoint
@@ -57,6 +63,7 @@ class Found:
     began: str = ""
     unsigned: int = 0
     cut: int = 0
+    witnessed: int = 0
 
 
 def has_log(folder: Path) -> bool:
@@ -90,6 +97,7 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
         raise AuditBrokenError(f"{path}: {error} ({hint})") from None
     tiles = TileFiles(folder)
     frontier = _frontier(folder, head, keys)
+    witnessed = _witnessed(folder / WITNESSED, head, keys, tiles)
     closed = closed_files(folder)
     found = Found(
         head=head,
@@ -98,6 +106,7 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
         edge=TileEdge(tiles, head.size),
         first=head.size,
         before=closed[-1].path.name if closed else "",
+        witnessed=witnessed,
     )
     _read_open_file(folder / OPEN_FILE, found, tiles)
     if closed and closed[-1].first >= frontier.size:
@@ -110,6 +119,27 @@ def recover(folder: Path, keys: tuple[VerifierKey, ...]) -> Found:
     elif closed and closed[-1].first >= found.first:
         raise AuditBrokenError(f"{closed[-1].path} has records that {folder / OPEN_FILE} has too")
     return found
+
+
+def _witnessed(path: Path, head: Checkpoint, keys: tuple[VerifierKey, ...], tiles: TileFiles) -> int:
+    """How many records witnesses have cosigned; 0 if the file is missing, or our keys did not sign it."""
+    try:
+        kept, _ = read_signed(read_regular(path, note.MOST_BYTES), keys)
+    except FileNotFoundError:
+        return 0
+    except AuditBrokenError as error:  # it proves nothing, so it is replaced by the next one
+        log.warning("%s is not used: %s", path, error)
+        return 0
+    if kept.size > head.size:
+        text = (
+            f"witnesses cosigned {kept.size} records of the log, and it has {head.size} now: it was cut or rolled back"
+        )
+        raise _broken(Finding(path=path, text=text))
+    tree = Tree(head.size, tiles.read)
+    if kept.size and tree.root(0, kept.size) != kept.root:
+        text = f"the first {kept.size} records of the log are not those that witnesses cosigned: it was replaced"
+        raise _broken(Finding(path=path, text=text))
+    return kept.size
 
 
 def _frontier(folder: Path, head: Checkpoint, keys: tuple[VerifierKey, ...]) -> Frontier:

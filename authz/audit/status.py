@@ -4,9 +4,9 @@ Law: a status is whole or not there. One older than `SILENT_S` says nothing any 
 `beat` and ages are of this machine's monotonic clock, which all its processes share.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -36,6 +36,9 @@ class LogStatus:
         skipped: lines of access logs that are about neither, or no line of Envoy's.
         lost: access logs that are gone or were truncated, and may not have been read to their end.
         unread: which access logs cannot be read now, and why; "" if all can.
+        witnessed: lines that the last checkpoint with a quorum of cosignatures covers.
+        witnessed_at: when that was kept, or the writer was started, in seconds since the epoch.
+        witnesses: of each witness, the fields of `authz.audit.witnesses.WitnessStatus`.
     """
 
     beat: float
@@ -51,6 +54,9 @@ class LogStatus:
     skipped: int = 0
     lost: int = 0
     unread: str = ""
+    witnessed: int = 0
+    witnessed_at: float = 0.0
+    witnesses: list[dict[str, Any]] = field(default_factory=list)
 
     def oldest_s(self, now: float) -> float:
         """At least so long has the oldest record waited to be logged, in seconds."""

@@ -9,7 +9,7 @@ were removed: of these there are the hashes only.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -64,10 +64,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Older:
-    """A checkpoint that someone kept, and the file that it is in."""
+    """A checkpoint that someone kept, the file or URL where it is, and who cosigned it, in seconds since the epoch."""
 
-    path: Path
+    path: Path | str
     head: Checkpoint
+    cosigned: Mapping[VerifierKey, int] = field(default_factory=dict)
 
 
 def first_index(line: bytes) -> tuple[int, str] | None:

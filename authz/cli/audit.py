@@ -15,6 +15,16 @@ import orjson
 from authz.cli.audit_query import query
 from authz.cli.audit_story import story
 from authz.cli.audit_tail import tail
+from authz.cli.audit_trust import (
+    asked,
+    cosigners,
+    demanded,
+    key_option,
+    moment,
+    own_keys,
+    read_keys,
+    witness_options,
+)
 from authz.cli.options import json_option
 from authz.core.characters import one_line
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
@@ -23,11 +33,14 @@ if TYPE_CHECKING:
     from authz.audit.verifying import Older, Report
     from authz.core.audit.keys import VerifierKey
 
-_MOST_KEY_BYTES: Final = 64 * 1024
 _MOST_NAMES: Final = 10  # in a note
 _CANNOT_KNOW: Final = (
     "cannot know whether the end of the log was cut, or an older copy put in its place: give --since CHECKPOINT, a"
     " checkpoint that was kept elsewhere"
+)
+_CANNOT_KNOW_SINCE: Final = (
+    "cannot know what the log had after {}, when the witnesses had cosigned what is here: its end may have been cut"
+    " since. Give --ask-witness URL, or --since CHECKPOINT"
 )
 _OWN_KEY: Final = (
     "the keys are those in the log's own folder: anyone who can replace the log can replace them. Give --key KEY, from"
@@ -36,13 +49,6 @@ _OWN_KEY: Final = (
 
 folder_argument = click.argument(
     "folder", metavar="[DIR]", default=Path(), type=click.Path(file_okay=False, path_type=Path)
-)
-key_option = click.option(
-    "--key",
-    "keys",
-    metavar="KEY",
-    multiple=True,
-    help="The log's verifier key, or a file with it: `authz audit key` prints it. May be given more than once.",
 )
 
 
@@ -71,8 +77,25 @@ audit.add_command(tail)
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file with a checkpoint of this log that you kept: is the log a continuation of it? May be repeated.",
 )
+@witness_options
+@click.option(
+    "--ask-witness",
+    "ask",
+    metavar="URL",
+    multiple=True,
+    help="A witness's monitoring prefix: is the log a continuation of what the witness knows? May be repeated.",
+)
 @json_option
-def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_json: bool) -> None:
+def verify(
+    folder: Path,
+    *,
+    keys: tuple[str, ...],
+    since: tuple[Path, ...],
+    witnesses: tuple[str, ...],
+    quorum: int | None,
+    ask: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Was anything in the log changed, removed, inserted, or put in another order?
 
     Reads all files in DIR and compares them with the tree and the signed checkpoint. The first bad record is named by
@@ -81,29 +104,48 @@ def verify(folder: Path, keys: tuple[str, ...], since: tuple[Path, ...], *, as_j
     Without --key the keys are those in DIR, which prove nothing against those who can write there: a note says so, and
     in JSON `trusted_key` is false.
 
+    With --witness the log must have a checkpoint that these witnesses cosigned, and be a continuation of it. Only the
+    witnesses themselves know whether they cosigned more: --ask-witness.
+
     \b
     authz audit verify /var/log/authz/audit --key keys.txt
     authz audit verify /var/log/authz/audit --key keys.txt --since monday.checkpoint
+    authz audit verify /var/log/authz/audit --key keys.txt --witness witnesses.txt --quorum 2
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
-    from authz.audit import verifying  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
+    from authz.audit import verifying, witnessed  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
     from authz.audit.layout import OPEN_FILE, closed_files, others  # noqa: PLC0415 see above
 
     _must_be_a_log(folder)
-    known = _keys(keys) if keys else _own_keys(folder)
+    known = read_keys(keys) if keys else own_keys(folder)
     sizes = sum(file.path.stat().st_size for file in closed_files(folder))
     sizes += (folder / OPEN_FILE).stat().st_size if (folder / OPEN_FILE).exists() else 0
+    demand = demanded(known, witnesses, quorum)
+    kept, notes = None, list(_not_of_the_log(others(folder)))
     try:
-        older = [_older(path, known) for path in since]
+        kept = witnessed.kept(folder, demand)  # first: the log's checkpoint is newer
+    except AuditBrokenError as error:
+        if demand.quorum:
+            _negative(str(error), as_json=as_json, trusted_key=bool(keys))
+        notes.append(one_line(f"{error}: it is not used"))
+    try:
+        older = [*([] if kept is None else [kept]), *(_older(path, known) for path in since)]
+        older += asked(ask, known[0].name, demand)
         with click.progressbar(length=sizes, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
             report = verifying.verify(folder, known, since=older, advanced=bar.update)
     except AuditBrokenError as error:
         _negative(str(error), as_json=as_json, trusted_key=bool(keys))
-    notes = [*_not_of_the_log(others(folder)), *([] if since else [_CANNOT_KNOW]), *([] if keys else [_OWN_KEY])]
+    notes += [*([] if since or ask else [_cannot_know(kept)]), *([] if keys else [_OWN_KEY])]
     if as_json:
-        click.echo(orjson.dumps(_as_json(report, notes, trusted_key=bool(keys))).decode())
+        click.echo(orjson.dumps(_as_json(report, kept, notes, trusted_key=bool(keys))).decode())
     else:
         click.echo("\n".join(_lines(report, older, notes)))
     click.get_current_context().exit(1 if report.findings else 0)
+
+
+def _cannot_know(kept: "Older | None") -> str:
+    """The note about what came after the last thing that is known from elsewhere."""
+    times = kept.cosigned.values() if kept is not None else ()
+    return _CANNOT_KNOW_SINCE.format(moment(min(times))) if times else _CANNOT_KNOW
 
 
 def _not_of_the_log(names: Sequence[str]) -> Iterator[str]:
@@ -124,7 +166,8 @@ def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> 
         yield f"{count} up to there are what {head.origin} signed"
     else:
         yield f"{click.style('verified', fg='green')}: {count} of {head.origin}, checkpoint of {head.size:,}"
-        yield from (one_line(f"it continues {one.path}, of {one.head.size:,} records") for one in older)
+        for one in older:
+            yield one_line(f"it continues {one.path}, of {one.head.size:,} records{cosigners(one.cosigned)}")
     if report.first:
         yield f"note: the files of the first {report.first:,} records were removed; only their hashes are there"
     if report.unsigned:
@@ -134,8 +177,12 @@ def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> 
     yield from (f"note: {note}" for note in notes)
 
 
-def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> dict[str, Any]:
-    """`trusted_key`: the keys were given; false if they are only those in the log's own folder."""
+def _as_json(report: "Report", kept: "Older | None", notes: Sequence[str], *, trusted_key: bool) -> dict[str, Any]:
+    """`trusted_key`: the keys were given; false if they are only those in the log's own folder.
+
+    `witnessed` is the size of the witnessed checkpoint, null if there is none; `cosigned` has the time of each
+    cosignature of a witness that was given.
+    """
     return {
         "verified": not report.findings,
         "trusted_key": trusted_key,
@@ -143,6 +190,8 @@ def _as_json(report: "Report", notes: Sequence[str], *, trusted_key: bool) -> di
         "size": report.head.size,
         "keys": sorted(map(str, report.signers)),
         "records": report.lines,
+        "witnessed": None if kept is None else kept.head.size,
+        "cosigned": {} if kept is None else {str(key): time for key, time in kept.cosigned.items()},
         "removed": report.first,
         "unsigned": report.unsigned,
         "torn": report.torn,
@@ -173,7 +222,7 @@ def prove(decision: str, folder: Path, keys: tuple[str, ...], output: Path | Non
     from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
 
     _must_be_a_log(folder)
-    known = _keys(keys) if keys else _own_keys(folder)
+    known = read_keys(keys) if keys else own_keys(folder)
     record = receipts.find(folder, decision)
     if record is None:
         _negative(f"{folder} has no decision {decision!r}, or its file was removed")
@@ -195,36 +244,47 @@ def prove(decision: str, folder: Path, keys: tuple[str, ...], output: Path | Non
     type=click.Path(dir_okay=False, path_type=Path),
     help="A file with the record's line, as the log has it. Default: the one in the receipt.",
 )
+@witness_options
 @json_option
-def check_receipt(path: Path, keys: tuple[str, ...], record: Path | None, *, as_json: bool) -> None:
+def check_receipt(
+    path: Path,
+    *,
+    keys: tuple[str, ...],
+    record: Path | None,
+    witnesses: tuple[str, ...],
+    quorum: int | None,
+    as_json: bool,
+) -> None:
     """Does a receipt prove that a record is in the log of this KEY? Needs no log and no network.
 
-    Prints the record. Exit status 1: it proves nothing.
+    Prints the record. Exit status 1: it proves nothing, or with --witness its checkpoint is not cosigned by as many.
     """
     from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
     from authz.core.audit.entry import MOST_LINE_BYTES  # noqa: PLC0415 see above
     from authz.system.regular_file import read_regular  # noqa: PLC0415 see above
 
-    known = _keys(keys)
+    demand = demanded(read_keys(keys), witnesses, quorum)
     data = read_regular(path, receipts.MOST_BYTES)
     line = None if record is None else read_regular(record, MOST_LINE_BYTES + 1).removesuffix(b"\n")
-    failure = "no key was given"
-    for key in known:
-        try:
-            proved, entry = receipts.check(data, key, line)
-        except (AuditBrokenError, ValueError) as error:
-            failure = str(error)
-            continue
-        head = proved.head.checkpoint
-        if as_json:
-            shown = entry.decode(errors="replace")
-            found = {"verified": True, "origin": head.origin, "size": head.size, "index": proved.index, "entry": shown}
-            click.echo(orjson.dumps(found).decode())
-        else:
-            click.echo(f"record {proved.index} of {head.origin}, in its checkpoint of {head.size:,}:", err=True)
-            click.echo(one_line(entry.decode(errors="replace")))
-        return
-    _negative(f"{path}: {failure}", as_json=as_json)
+    try:
+        proved, entry = receipts.check(data, demand, line)
+    except (AuditBrokenError, ValueError) as error:
+        _negative(f"{path}: {error}", as_json=as_json)
+    head, cosigned = proved.head.checkpoint, proved.head.cosigned
+    if as_json:
+        found = {
+            "verified": True,
+            "origin": head.origin,
+            "size": head.size,
+            "index": proved.index,
+            "cosigned": {str(key): time for key, time in cosigned.items()},
+            "entry": entry.decode(errors="replace"),
+        }
+        click.echo(orjson.dumps(found).decode())
+    else:
+        text = f"record {proved.index} of {head.origin}, in its checkpoint of {head.size:,}{cosigners(cosigned)}:"
+        click.echo(one_line(text), err=True)
+        click.echo(one_line(entry.decode(errors="replace")))
 
 
 @audit.command("checkpoint", short_help="Print the current checkpoint: keep it elsewhere.")
@@ -243,7 +303,7 @@ def checkpoint(folder: Path) -> None:
     _must_be_a_log(folder)
     data = read_regular(folder / CHECKPOINT, MOST_BYTES)
     try:
-        read_signed(data, _own_keys(folder))
+        read_signed(data, own_keys(folder))
     except AuditBrokenError as error:
         _negative(f"{folder / CHECKPOINT}: {error}")
     click.echo(data, nl=False)
@@ -257,7 +317,7 @@ def key(folder: Path) -> None:
     Publish them where those who can change the log cannot change them.
     """
     _must_be_a_log(folder)
-    for one in _own_keys(folder):
+    for one in own_keys(folder):
         click.echo(str(one))
 
 
@@ -270,48 +330,6 @@ def _must_be_a_log(folder: Path) -> None:
     if not is_a_log(folder):
         hint = "name the folder that has `decisions.jsonl`, `checkpoint` and `tile`"
         raise ConfigError([Problem(str(folder), 0, 0, "there is no log in this folder", hint)])
-
-
-def _own_keys(folder: Path) -> tuple["VerifierKey", ...]:
-    """The keys in the log's folder.
-
-    Raises:
-        ConfigError: they cannot be read.
-    """
-    from authz.audit.layout import VERIFIER_KEYS  # noqa: PLC0415 see above
-
-    path = folder / VERIFIER_KEYS
-    if not path.exists():
-        raise ConfigError([Problem(str(path), 0, 0, "the log's public keys are missing", "give --key KEY")])
-    return _keys((str(path),))
-
-
-def _keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:
-    """The keys that are given as texts or as files of such texts, a line each.
-
-    Raises:
-        ConfigError: one is neither.
-    """
-    from authz.core.audit.keys import VerifierKey  # noqa: PLC0415 see above
-    from authz.system.regular_file import read_regular, why  # noqa: PLC0415 see above
-
-    found: list[VerifierKey] = []
-    for text in given:
-        try:
-            found.append(VerifierKey.parse(text))
-            continue
-        except AuditBrokenError as error:
-            hint = f"give a verifier key, as `authz audit key` prints it, or a file with one; as a key: {error}"
-        try:
-            lines = read_regular(text, _MOST_KEY_BYTES).decode().split("\n")
-            found += [VerifierKey.parse(line) for line in lines if line]
-        except OSError as error:
-            raise ConfigError([Problem(text, 0, 0, f"the key cannot be read: {why(error)}", hint)]) from None
-        except (AuditBrokenError, UnicodeDecodeError):
-            raise ConfigError([Problem(text, 0, 0, "a line of the file is no verifier key")]) from None
-    if not found:
-        raise ConfigError([Problem(given[0], 0, 0, "the file has no verifier key")])
-    return tuple(dict.fromkeys(found))
 
 
 def _older(path: Path, keys: Sequence["VerifierKey"]) -> "Older":

@@ -1,14 +1,15 @@
-"""One bounded GET: a URL in, a limited number of bytes out, within a limited time.
+"""One bounded request, a GET or a POST: a limited number of bytes out, within a limited time.
 
 Law: everything about the answer is bounded before it is trusted (size as sent *and* as decoded, time, redirects),
-credentials are never sent, proxies and `.netrc` of the environment are not used, and a redirect may not leave the host.
-An error message never has a body, a query or a header of the answer.
+credentials are never sent, proxies and `.netrc` of the environment are not used. A redirect of a GET may not leave the
+host, and that of a POST is not followed. An error message never has a body, a query or a header of the answer.
 """
 
+import contextlib
 import re
 import ssl
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from errno import EINVAL
 from typing import Final
@@ -24,6 +25,8 @@ from authz.fetching.guard import Deadline, GuardedBackend, Resolver
 from authz.fetching.limits import Limits
 from authz.system.regular_file import read_secret
 
+JSON: Final = "application/json, application/jwk-set+json"
+ANYTHING: Final = "*/*"
 _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.ASCII | re.IGNORECASE)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _OK: Final = 200
@@ -85,6 +88,15 @@ class Document:
     max_age: int | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The answer to a POST: its status, its media type in lower case without parameters, and the decoded body."""
+
+    status: int
+    media_type: str
+    data: bytes = field(repr=False)
+
+
 def default_tls() -> ssl.SSLContext:
     """Verify servers against the system's certificates (or `SSL_CERT_FILE`); against certifi's if there are none."""
     paths = ssl.get_default_verify_paths()
@@ -119,45 +131,74 @@ class Downloader:
         self._tls = tls
         self._resolver = resolver
 
-    def get(self, url: Url, *, reach: Reach, deadline: Deadline) -> Document:
-        """Fetch `url`, following redirects on its host.
+    def get(self, url: Url, *, reach: Reach, deadline: Deadline, accept: str = JSON) -> Document:
+        """Fetch `url`, a document of one of the media types `accept`, following redirects on its host.
 
         Raises:
             FetchError: for any reason, there is no complete 200 answer within the limits.
         """
         for _ in range(self._limits.max_redirects + 1):
-            check(url, reach)
-            try:
-                answer = self._once(url, reach, deadline)
-            except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
-                raise FetchError(f"{url}: {_reason_of(error)}") from None
+            answer = self._once(url, reach, deadline, accept)
             if isinstance(answer, Document):
                 return answer
             url = redirected(url, answer)
         raise FetchError(f"{url}: more than {self._limits.max_redirects} redirects")
 
-    def _once(self, url: Url, reach: Reach, deadline: Deadline) -> Document | str:
+    def post(self, url: Url, body: bytes, *, media_type: str, reach: Reach, deadline: Deadline) -> Answer:
+        """Send `body` to `url`; every status is an answer, also a redirect.
+
+        Raises:
+            FetchError: there is no complete answer within the limits.
+        """
+        with self._asked(url, reach, deadline, accept=ANYTHING, body=body, media_type=media_type) as (response, found):
+            data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
+            kind = found.get("content-type", "").partition(";")[0].strip().lower()
+            return Answer(status=response.status, media_type=kind, data=data)
+
+    def _once(self, url: Url, reach: Reach, deadline: Deadline, accept: str) -> Document | str:
         """The document, or the target of the server's redirect."""
-        backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver)
-        target = httpcore.URL(scheme=url.scheme, host=url.host.strip("[]"), port=url.port, target=url.target)
-        headers = {
-            "accept": "application/json, application/jwk-set+json",
-            "accept-encoding": "identity",
-            "connection": "close",
-            "host": url.authority,
-            "user-agent": f"airflow-envoy-authz/{__version__}",
-        }
-        with (
-            httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend, max_connections=1) as pool,
-            pool.stream("GET", target, headers=list(headers.items())) as response,
-        ):
-            found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+        with self._asked(url, reach, deadline, accept=accept) as (response, found):
             if response.status in _REDIRECTS and "location" in found:
                 return found["location"]
             if response.status != _OK:
                 raise FetchError(f"{url} answers with status {response.status}")
             data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
             return Document(data=data, max_age=_max_age(found))
+
+    @contextlib.contextmanager
+    def _asked(
+        self,
+        url: Url,
+        reach: Reach,
+        deadline: Deadline,
+        *,
+        accept: str,
+        body: bytes | None = None,
+        media_type: str = "",
+    ) -> Iterator[tuple[httpcore.Response, dict[str, str]]]:
+        """The answer, whose body is not read yet, and its headers; a POST if there is a body."""
+        check(url, reach)
+        backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver)
+        target = httpcore.URL(scheme=url.scheme, host=url.host.strip("[]"), port=url.port, target=url.target)
+        headers = {
+            "accept": accept,
+            "accept-encoding": "identity",
+            "connection": "close",
+            "host": url.authority,
+            "user-agent": f"airflow-envoy-authz/{__version__}",
+        }
+        if body is not None:
+            headers |= {"content-type": media_type, "content-length": str(len(body))}
+        method = "GET" if body is None else "POST"
+        try:
+            with (
+                httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend, max_connections=1) as pool,
+                pool.stream(method, target, headers=list(headers.items()), content=body) as response,
+            ):
+                found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                yield response, found
+        except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+            raise FetchError(f"{url}: {_reason_of(error)}") from None
 
     def _bounded(self, url: Url, chunks: Iterable[bytes], encoding: str) -> bytes:
         """The decoded body; at most one byte over the limit is held in memory."""

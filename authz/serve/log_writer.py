@@ -7,27 +7,35 @@ the spool for the next start, and that is reported.
 Law 3: the writer of the gate before, which still logs what its workers left, is waited for.
 Law 4: what came of decisions, in Envoy's access logs, is read by it alone, and after the records of a round.
 Law 5: a disk that is full or broken at the start is waited for, as later: `audit.on_failure` says what workers do.
-Law 6: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
+Law 6: witnesses are asked by threads of their own. The writer leaves them checkpoints and keeps what a quorum cosigned,
+so no witness can hold it up, but at the very end for a moment.
+Law 7: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
 looked.
 """
 
+import contextlib
 import errno
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from authz.audit.drain import Drain
 from authz.audit.log import AuditLog, Limits
 from authz.audit.outcomes import Outcomes
-from authz.audit.signing import load_keys, origin_of
+from authz.audit.signing import LogKey, load_keys, origin_of
 from authz.audit.spool import has_writers, made_spool
 from authz.audit.status import LogStatus, read_status, write_status
+from authz.audit.tile_files import TileFiles
+from authz.audit.witnesses import Witness, Witnesses
+from authz.core.audit.checkpoint import Trust
+from authz.core.audit.keys import VerifierKey
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
+from authz.core.urls import Url
 from authz.settings import Settings
 from authz.system.clock import Clock
 from authz.system.regular_file import why
@@ -45,6 +53,7 @@ _COMPRESS_S: Final = 5.0
 _PRINT_S: Final = 60.0
 _RETRY_S: Final = 0.25
 _MARGIN_S: Final = 5.0
+_LAST_COSIGNATURES_S: Final = 2.0
 
 
 class LogWriter:
@@ -68,6 +77,7 @@ class LogWriter:
         self._clock, self._show = clock, show
         origin = origin_of(settings.assertion.issuer, settings.gate_name)
         keys = load_keys([Path(name) for name in audit.keys], origin)
+        self._witnesses = _witnesses_of(settings, keys, clock)
         limits = Limits(
             records=audit.checkpoints.records,
             seconds=audit.checkpoints.every,
@@ -76,13 +86,17 @@ class LogWriter:
             keep_bytes=audit.files.keep_bytes or 0,
             keep_seconds=audit.files.keep or 0.0,
         )
+        wait_s, access_logs = _longest_s(settings), [Path(name) for name in audit.access_logs]
         try:
-            self._log = AuditLog(
-                self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits, wait_s=_longest_s(settings)
-            )
-            self._make_spool()
-            self._drain = Drain(self._spool, self._folder, self._log, clock)
-            self._outcomes = Outcomes([Path(name) for name in audit.access_logs], self._folder, self._log, clock)
+            with contextlib.ExitStack() as failing:
+                self._log = AuditLog(
+                    self._folder, keys, gate=settings.gate_name, clock=clock, limits=limits, wait_s=wait_s
+                )
+                failing.callback(self._log.let_go)
+                self._make_spool()
+                self._drain = Drain(self._spool, self._folder, self._log, clock)
+                self._outcomes = Outcomes(access_logs, self._folder, self._log, clock)
+                failing.pop_all()
         except AuditBrokenError as error:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
             raise ConfigError([self._problem(f"the log cannot be continued: {error}", hint)]) from None
@@ -94,6 +108,7 @@ class LogWriter:
         self._failed, self._mute = "", False
         self._said_at = self._printed_at = float("-inf")
         self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed
+        self._witnessed_at, self._unkept = self._signed_at, b""
         self._empty_at, self._behind = clock.monotonic(), False
         self._over = threading.Event()
         self._compressor = Background(self._compress, name="log-compressor")
@@ -120,6 +135,8 @@ class LogWriter:
             AuditBrokenError: the log was changed by something else.
         """
         self._compressor.start()
+        if self._witnesses is not None:
+            self._witnesses.start()
         deadline = float("inf")
         try:
             while True:
@@ -171,6 +188,7 @@ class LogWriter:
         now, status = self._clock.monotonic(), self._log
         if now - self._said_at < _SAY_S:
             return
+        self._keep_witnessed()
         if status.signed != self._signed:
             self._signed, self._signed_at = status.signed, self._clock.wall()
         found = LogStatus(
@@ -187,6 +205,9 @@ class LogWriter:
             skipped=self._outcomes.skipped,
             lost=self._outcomes.lost,
             unread=self._outcomes.problem,
+            witnessed=status.witnessed,
+            witnessed_at=self._witnessed_at,
+            witnesses=[asdict(one) for one in self._witnesses.status()] if self._witnesses is not None else [],
         )
         try:
             write_status(self._spool, found)
@@ -198,6 +219,23 @@ class LogWriter:
             self._said_at, self._mute = now, False
         if now - self._printed_at >= _PRINT_S:
             self._print()
+
+    def _keep_witnessed(self) -> None:
+        """Leave the checkpoint for the witnesses, and keep the one that a quorum has cosigned."""
+        if self._witnesses is None:
+            return
+        self._witnesses.offer(self._log.head)
+        made = self._witnesses.take() or self._unkept
+        if not made:
+            return
+        try:
+            self._log.keep_witnessed(made)
+        except OSError as error:  # the next call tries again
+            if not self._unkept:
+                log.error("the witnessed checkpoint cannot be written: %s", why(error))  # noqa: TRY400 the text says it all
+            self._unkept = made
+        else:
+            self._witnessed_at, self._unkept = self._clock.wall(), b""
 
     def _print(self) -> None:
         """Print the checkpoint, if it is a new one: a program that ships standard output is a witness."""
@@ -223,12 +261,17 @@ class LogWriter:
                     return 1
                 time.sleep(_RETRY_S)
         try:
-            self._log.close()
+            self._log.close(self._last_cosignatures)
         except OSError as error:
             self._fail(f"the last lines of the decision log are not signed: {why(error)}")
             return 1
         self._print()
         return 0
+
+    def _last_cosignatures(self) -> None:
+        if self._witnesses is not None:
+            self._witnesses.finish(self._log.head, _LAST_COSIGNATURES_S)
+            self._keep_witnessed()
 
     def _compress(self) -> None:
         """Compress closed files, one after the other, beside the writer."""
@@ -269,3 +312,22 @@ def _unusable(spool: Path, error: OSError) -> Problem:
 def _longest_s(settings: Settings) -> float:
     """So long may a writer go on after the supervisor's end: until the last worker has ended, and all is logged."""
     return settings.shutdown.longest + 2 * _MARGIN_S
+
+
+def _witnesses_of(settings: Settings, keys: Sequence[LogKey], clock: Clock) -> Witnesses | None:
+    """The witnesses that the settings name; None if there are none.
+
+    Raises:
+        ConfigError: one of them has a key of the log.
+    """
+    audit = settings.audit
+    if not audit.witnesses:
+        return None
+    found = [Witness(VerifierKey.parse(one.key), Url.parse(one.url)) for one in audit.witnesses]
+    public = tuple(one.key for one in found)
+    try:
+        trusts = [Trust(log=key.public, witnesses=public, quorum=audit.quorum) for key in keys]
+    except ValueError as error:
+        hint = "a witness has a key of its own"
+        raise ConfigError([Problem(audit.keys[0], 0, 0, f"`audit.witnesses`: {error}", hint)]) from None
+    return Witnesses(found, trusts[0], TileFiles(Path(audit.log)), clock)

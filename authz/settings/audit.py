@@ -8,17 +8,54 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from authz.core.documents.quantities import Duration, Size
+from authz.core.documents.wording import Mistake
+from authz.core.errors import AuditBrokenError
 from authz.settings.named_files import Folder, FollowedFile, SecretFile
-from authz.settings.sections import Disagreement, Section
+from authz.settings.sections import Disagreement, Section, duplicates
+from authz.settings.urls import UrlPrefix
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 a folder below it is made, and used only if it is our own
 _SPOOL: Final = "spool"
 _DIGITS: Final = 16
+_MOST_WITNESSES: Final = 16
+
+
+def _witness_key(text: str) -> str:
+    """A witness's verifier key."""
+    from authz.core.audit.keys import SignatureType, VerifierKey  # noqa: PLC0415 cryptography costs start-up time
+
+    hint = "write what its operator publishes: name+key id+base64, with an Ed25519 key of the type 0x04"
+    try:
+        key = VerifierKey.parse(text)
+    except AuditBrokenError as error:
+        raise Mistake(f"this is no key of a witness: {error}", hint) from None
+    if key.type is not SignatureType.COSIGNATURE:
+        raise Mistake("this is no key of a witness: it is that of a log, of the type 0x01", hint)
+    return text
+
+
+class Witness(Section):
+    """A witness: it cosigns the log's checkpoints."""
+
+    key: Annotated[str, AfterValidator(_witness_key)] = Field(
+        description="its verifier key: `name+key id+base64`, of the type 0x04 (Ed25519 cosignatures)"
+    )
+    url: UrlPrefix = Field(description="its submission prefix, to which `/add-checkpoint` is added")
+
+    @property
+    def name(self) -> str:
+        """The name in its key."""
+        return self.key.partition("+")[0]
+
+    @property
+    def public(self) -> str:
+        """Its public key, in base64."""
+        return self.key.rpartition("+")[2]
 
 
 class Checkpoints(Section):
@@ -73,6 +110,12 @@ class Audit(Section):
         " of each decision, and what tasks read in Airflow, is logged too. They are followed, also when renamed, and"
         " never changed",
     )
+    witnesses: tuple[Witness, ...] = Field(
+        (), max_length=_MOST_WITNESSES, description="witnesses (C2SP tlog-witness) that cosign the log's checkpoints"
+    )
+    quorum: int = Field(
+        0, ge=0, description="how many of the witnesses must have cosigned a checkpoint; needed where there are any"
+    )
     checkpoints: Checkpoints = Field(Checkpoints(), description="how often the log is signed")
     files: Files = Field(Files(), description="when a file is closed, and when it is removed")
 
@@ -81,10 +124,26 @@ class Audit(Section):
         if self.log and not self.keys:
             hint = "name a file: `keys: [audit-key.pem]`, and it is created"
             yield Disagreement(("log",), "`log` needs `keys` that sign it", hint, without=(("keys",),))
-        for name in ("durability", "keys", "spool", "access_logs", "checkpoints", "files"):
+        for name in ("durability", "keys", "spool", "access_logs", "witnesses", "quorum", "checkpoints", "files"):
             if not self.log and name in self.model_fields_set:
                 text = f"`{name}` has no effect without `log`"
                 yield Disagreement((name,), text, "name the folder of the log, or remove it", without=(("log",),))
+        yield from self._of_witnesses()
+
+    def _of_witnesses(self) -> Iterator[Disagreement]:
+        """Names tell witnesses apart in metrics; a key is one witness; and a quorum is of those that there are."""
+        yield from duplicates(
+            ((("witnesses", at, "key"), one.name) for at, one in enumerate(self.witnesses)), "name of a witness"
+        )
+        yield from duplicates(
+            ((("witnesses", at, "key"), one.public) for at, one in enumerate(self.witnesses)), "public key of a witness"
+        )
+        if self.witnesses and not self.quorum:
+            hint = f"say how many must cosign: `quorum: {len(self.witnesses) // 2 + 1}`"
+            yield Disagreement(("witnesses",), "`witnesses` need a `quorum`", hint, without=(("quorum",),))
+        if self.quorum > len(self.witnesses):
+            text = f"the quorum is {self.quorum}, and there are {len(self.witnesses)} witnesses"
+            yield Disagreement(("quorum",), text, "name more witnesses, or ask for fewer", without=(("witnesses",),))
 
 
 def default_spool(log: str, *, on_disk: bool) -> str:

@@ -1,4 +1,4 @@
-"""The values of a login and of OAuth2 credentials in the settings: URLs, paths, client ids, scopes, parameters.
+"""The values of a login, of OAuth2 credentials and of witnesses in the settings: URLs, paths, client ids, scopes.
 
 Law: pure. Each is checked where it is written, so that a mistake is reported with its place. Plain http leads to this
 machine only.
@@ -20,13 +20,13 @@ _PLAIN_PARAMETER: Final = re.compile(r"[A-Za-z0-9._-]+=[ -~]+")
 
 
 def endpoint(text: str) -> Url:
-    """Read the URL of a login. Raises ValueError; plain http may lead to this machine only."""
+    """Read the URL of a login or a witness. Raises ValueError; plain http may lead to this machine only."""
     try:
         found = Url.parse(text)
     except ValueError as error:
         raise ValueError(f"{error}: write it as https://host/path") from None  # not quoted: it may hold a password
     if found.scheme == "http" and not names_loopback(found.host):
-        raise ValueError(f"{text!r}: http is for this machine only; a login needs https")
+        raise ValueError(f"{text!r}: http is for this machine only; write https")
     return found
 
 
@@ -40,6 +40,13 @@ def end_of_sessions(text: str) -> str:
     """The URL where a session ends, or nothing."""
     if text and endpoint(text).query:
         raise ValueError(f"{text!r}: an end_session_endpoint has no query (one is added)")
+    return text
+
+
+def prefix(text: str) -> str:
+    """A URL without a query, to which a path is added."""
+    if endpoint(text).query:
+        raise ValueError(f"{text!r}: a path is added to this URL, so it has no query")
     return text
 
 
@@ -86,6 +93,7 @@ def plain_path(text: str) -> str:
 
 
 LoginUrl = Annotated[str, AfterValidator(url)]
+UrlPrefix = Annotated[str, AfterValidator(prefix)]
 PublicUrl = Annotated[str, AfterValidator(origin)]
 EndSessionUrl = Annotated[str, AfterValidator(end_of_sessions)]
 LoginPath = Annotated[str, AfterValidator(plain_path)]

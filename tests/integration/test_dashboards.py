@@ -12,15 +12,18 @@ from tests.e2e.gate import POLICY
 from tests.e2e.raw_http import exchange, request
 from tests.e2e.stack import ORDERS, Stack
 from tests.integration.pair_of_workers import TWO
+from tests.support.factories.audit_logs import WITNESSES
 from tests.support.factories.certificates import Authority
 from tests.support.factories.tokens import make_key
 from tests.support.prometheus import DEPLOY, RULES, Prometheus, needed, promtool
 
 BOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((DEPLOY / "grafana").glob("*.json"))}
 CANDIDATE = POLICY.replace('"dags:read", "dag_runs:read"', '"dags:read"')
+WITNESS = f'{{{{key: "{WITNESSES[0].public}", url: "http://127.0.0.1:1"}}}}'  # it is away
 SIGNED = TWO.replace(
     "log: {{decisions: decisions.jsonl}}",
-    "audit: {{log: audit, keys: [audit.pem], spool: spool, access_logs: [../access.log]}}",
+    "audit: {{log: audit, keys: [audit.pem], spool: spool, access_logs: [../access.log], quorum: 1,"
+    f" witnesses: [{WITNESS}]}}}}",
 )
 SETTINGS = f"""{SIGNED}
 shadow: candidate.yaml

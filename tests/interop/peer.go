@@ -4,11 +4,13 @@ package main
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -114,6 +116,59 @@ func sign(q question) (a answer, err error) {
 	return a, err
 }
 
+// witness takes a request of add-checkpoint (c2sp.org/tlog-witness) in Note, as one that knows the tree of First entries
+// with the root FirstOf, and the log's key Keys[0]. It cosigns at Time, in the name Text, with the key of the seed Leaf.
+func witness(q question) (a answer, err error) {
+	head, signed, found := strings.Cut(string(q.Note), "\n\n")
+	lines := strings.Split(head, "\n")
+	if !found || lines[0] != fmt.Sprintf("old %d", q.First) {
+		return a, fmt.Errorf("not a request from this size: %q", lines[0])
+	}
+	var proof []tlog.Hash
+	for _, line := range lines[1:] {
+		h, err := tlog.ParseHash(line)
+		if err != nil {
+			return a, err
+		}
+		proof = append(proof, h)
+	}
+	log, err := note.NewVerifier(q.Keys[0])
+	if err != nil {
+		return a, err
+	}
+	opened, err := note.Open([]byte(signed), note.VerifierList(log))
+	if err != nil {
+		return a, err
+	}
+	body := strings.Split(opened.Text, "\n")
+	size, err := strconv.ParseInt(body[1], 10, 64)
+	if err != nil || body[0] != log.Name() {
+		return a, fmt.Errorf("not a checkpoint of %s: %v", log.Name(), err)
+	}
+	root, err := tlog.ParseHash(body[2])
+	if err != nil {
+		return a, err
+	}
+	if q.First == 0 && len(proof) > 0 {
+		return a, fmt.Errorf("a proof from nothing")
+	}
+	if q.First > 0 {
+		older, err := hashOf(q.FirstOf)
+		if err != nil {
+			return a, err
+		}
+		if err := tlog.CheckTree(proof, size, root, q.First, older); err != nil {
+			return a, err
+		}
+	}
+	key := ed25519.NewKeyFromSeed(q.Leaf)
+	id := sha256.Sum256(append([]byte(q.Text+"\n\x04"), key.Public().(ed25519.PublicKey)...))
+	data := binary.BigEndian.AppendUint64(id[:4:4], q.Time)
+	data = append(data, ed25519.Sign(key, []byte(fmt.Sprintf("cosignature/v1\ntime %d\n%s", q.Time, opened.Text)))...)
+	a.Note = []byte(fmt.Sprintf("— %s %s\n", q.Text, base64.StdEncoding.EncodeToString(data)))
+	return a, nil
+}
+
 func hashOf(data []byte) (h tlog.Hash, err error) {
 	if len(data) != tlog.HashSize {
 		return h, fmt.Errorf("%d bytes", len(data))
@@ -212,6 +267,8 @@ func reply(q question) (a answer) {
 		a, err = open(q)
 	case "sign":
 		a, err = sign(q)
+	case "witness":
+		a, err = witness(q)
 	case "inclusion":
 		err = inclusion(q)
 	case "consistency":

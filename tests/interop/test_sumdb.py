@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from authz.audit import receipts
+from authz.audit import receipts, witnesses
+from authz.audit.tile_files import TileFiles
 from authz.core.audit import checkpoint, note
 from authz.core.audit.checkpoint import Checkpoint
 from authz.core.audit.entry import entry_of, line_hashes
@@ -21,9 +22,13 @@ from authz.core.audit.hashing import leaf_hash
 from authz.core.audit.texts import encoded
 from authz.core.audit.tiles import Tile
 from authz.core.audit.verifying import verify_consistency, verify_inclusion
+from authz.core.audit.witness import add_checkpoint, read_cosignature
 from authz.core.errors import AuditBrokenError
-from tests.support.factories.audit_logs import BOTH, LOG, WITNESSES, Key, StoredLog
+from authz.core.urls import Url
+from authz.system.clock import SystemClock
+from tests.support.factories.audit_logs import BOTH, LOG, ORIGIN, WITNESSES, Key, StoredLog
 from tests.support.factories.written_logs import KEY, NEXT_KEY, OTHER, line, lines_of, opened, written
+from tests.support.simulators.witness import Witness
 
 PEER = Path(__file__).with_name("peer.go")
 LIBRARY = Path("/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog")
@@ -183,6 +188,51 @@ def test_both_accept_and_refuse_the_same_proofs(ask):
         assert ours == answer["Ok"], (claim, answer["Error"])
         verdicts[ours] += 1
     assert min(verdicts.values()) > 100
+
+
+def test_a_witness_in_go_takes_our_requests_and_we_take_its_cosignatures(ask):
+    rng = random.Random(104)  # noqa: S311 the same questions in each run
+    pairs = [(0, 1), (0, 600), (600, 600), *((rng.randint(1, size), size) for size in SIZES for _ in range(5))]
+    key, time = WITNESSES[0].public, 1_700_000_000
+    questions = [
+        {
+            "ask": "witness",
+            "note": encoded(add_checkpoint(old, STORED.consistency(old, size), STORED.checkpoint(size, LOG))),
+            "keys": [str(LOG.public)],
+            "first": old,
+            "firstOf": encoded(STORED.root(old)),
+            "leaf": encoded((10).to_bytes(32, "big")),
+            "text": key.name,
+            "time": time,
+        }
+        for old, size in pairs
+    ]
+    for (_, size), answer in zip(pairs, ask(questions), strict=True):
+        assert answer["Ok"], answer["Error"]
+        head = Checkpoint(ORIGIN, size, STORED.root(size))
+        found = read_cosignature(base64.b64decode(answer["Note"]), head, key)
+        assert found == WITNESSES[0].signature(head.text, time), "both make the same cosignature"
+    wrong = [{**one, "firstOf": encoded(bytes(32))} for one in questions if one["first"]]
+    assert not any(answer["Ok"] for answer in ask(wrong))
+
+
+def test_go_verifies_what_a_quorum_cosigned_and_the_gate_kept(ask, tmp_path):
+    """The file `witnessed`, and a receipt with it, made by the product with witnesses over HTTP."""
+    log = opened(written(tmp_path / "audit", [300, 200]))
+    with Witness(WITNESSES[0].public.name, 10, [str(LOG.public)]) as witness:
+        trust = checkpoint.Trust(log=LOG.public, witnesses=(WITNESSES[0].public,), quorum=1)
+        known = [witnesses.Witness(WITNESSES[0].public, Url.parse(witness.url))]
+        asked = witnesses.Witnesses(known, trust, TileFiles(tmp_path / "audit"), SystemClock())
+        asked.start()
+        asked.finish(log.head, 30)
+        log.keep_witnessed(asked.take())
+    data = (tmp_path / "audit" / "witnessed").read_bytes()
+    made = receipts.prove(tmp_path / "audit", receipts.find(tmp_path / "audit", f"{7:024x}"), [KEY.public])
+    assert made.endswith(data)
+    (answer,) = ask([opening(data, LOG, WITNESSES[0])])
+    assert answer["Ok"], answer["Error"]
+    assert answer["Signers"] == [LOG.public.name, WITNESSES[0].public.name]
+    log.close()
 
 
 def test_go_verifies_what_is_in_a_receipt(ask):

@@ -13,12 +13,14 @@ from click.testing import CliRunner
 
 from authz.audit import receipts
 from authz.cli import main
+from authz.core.audit import note
 from authz.core.cases import load
 from authz.core.lint import review
 from authz.core.policy import Bundle
 from authz.core.reasons import ANSWERS, Reason
 from tests.repository.test_docs import ROOT
 from tests.support.factories.asked_logs import story
+from tests.support.factories.audit_logs import WITNESSES
 from tests.support.factories.decision_logs import day_of
 from tests.support.factories.written_logs import KEY, checkpoint_of, copied, edit, line, written
 
@@ -89,6 +91,11 @@ def signed_logs(folder):
     (folder / "monday.checkpoint").write_bytes(checkpoint_of(monday))
     (folder / "today.checkpoint").write_bytes(checkpoint_of(log))
     (folder / "keys.txt").write_bytes((log / "verifier-keys").read_bytes())
+    data = checkpoint_of(copied(log, folder / "cosigned"))
+    read = note.parse(data)
+    cosignatures = [key.signature(read.text, 1_700_000_000) for key in WITNESSES[1:]]
+    (folder / "cosigned" / "witnessed").write_bytes(note.write(read.text, [*read.signatures, *cosignatures]))
+    (folder / "witnesses.txt").write_text("".join(f"{key.public}\n" for key in WITNESSES))
     (folder / "receipt").write_bytes(receipts.prove(log, receipts.find(log, f"{250:024x}"), [KEY.public]))
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 _WORDS = (
     *("127.0.0.3:7003", "10.0.0.9:53", "unix:/tmp/other.sock", "https://other.test/x", "https://other.test"),
     *("https://other.test/x/", "/other", "other.test", "*.other.test", "other", "b=c", "x-other", "Other "),
+    "witness.example/w0+b8f78858+BFJyUAgb3NwugQHsvU9uNTbnDRS+kfRRUnMmuX0N4g5R",  # a witness's key
 )
 
 

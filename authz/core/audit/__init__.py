@@ -9,6 +9,8 @@
     keys         verifier keys, Ed25519 signatures and cosignatures (c2sp.org/signed-note, c2sp.org/tlog-cosignature)
     note         signed notes (c2sp.org/signed-note)
     checkpoint   origin, size and root, signed by the log, cosigned by witnesses (c2sp.org/tlog-checkpoint)
+    witness      what a log and its witnesses say to each other (c2sp.org/tlog-witness)
+    cosigning    which checkpoint witnesses are asked about, when, and what has a quorum
     receipt      the proof of one entry, as a file (c2sp.org/tlog-proof@v1)
 
 Law 1: an entry is the bytes that were written, without the newline. Nothing is parsed or brought into another form.

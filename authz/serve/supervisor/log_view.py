@@ -41,11 +41,17 @@ class LogView:
         return [text] if text else []
 
     def details(self) -> dict[str, object]:
-        """For `/readyz`: how many lines the log has, its checkpoint, and which access logs cannot be read."""
+        """For `/readyz`: how many lines the log has, its checkpoint, what cannot be read, and what witnesses say."""
         status = self._status()
         if status is None:
             return {}
-        notes = {"unread": status.unread} if status.unread else {}
+        notes: dict[str, object] = {"unread": status.unread} if status.unread else {}
+        if status.witnesses:
+            notes["witnessed"] = status.witnessed
+            notes["witnesses"] = {
+                one["name"]: {"records": one["known"], **({"problem": one["problem"]} if one["problem"] else {})}
+                for one in status.witnesses
+            }
         return {"log": {"records": status.size, "checkpoint": status.head, **notes}}
 
     def metrics(self) -> Iterator[Metric]:
@@ -67,6 +73,8 @@ class LogView:
         yield GaugeMetricFamily("authz_log_lag_seconds", text, status.oldest_s(self._clock.monotonic()))
         if self._follows:
             yield from _of_outcomes(status)
+        if status.witnesses:
+            yield from _of_witnesses(status)
         text = "Times that the log's writer was started because the one before it had ended."
         yield CounterMetricFamily("authz_log_writer_restarts", text, sum(slot.restarts for slot in self._writer.slots))
 
@@ -86,6 +94,23 @@ def _of_outcomes(status: LogStatus) -> Iterator[Metric]:
     yield CounterMetricFamily("authz_log_outcome_files_lost", text, status.lost)
     text = "Whether an access log cannot be read."
     yield GaugeMetricFamily("authz_log_outcomes_unread", text, int(bool(status.unread)))
+
+
+def _of_witnesses(status: LogStatus) -> Iterator[Metric]:
+    """The metrics of cosigning. A witness's name is that in the settings."""
+    text = "Lines that the last checkpoint with a quorum of cosignatures covers."
+    yield GaugeMetricFamily("authz_log_witness_records", text, status.witnessed)
+    text = "When that checkpoint was kept, or the log's writer was started, in seconds since the epoch."
+    yield GaugeMetricFamily("authz_log_witness_timestamp_seconds", text, status.witnessed_at)
+    text = "Whether the witness knows another history of the log: a longer one, or one that it does not continue."
+    conflicts = GaugeMetricFamily("authz_log_witness_conflict", text, labels=["witness"])
+    text = "Requests to a witness to cosign a checkpoint, by what came of them."
+    requests = CounterMetricFamily("authz_log_witness_requests", text, labels=["witness", "result"])
+    for one in status.witnesses:
+        conflicts.add_metric([one["name"]], int(one["conflict"]))
+        for result, count in one["counts"].items():
+            requests.add_metric([one["name"], result], count)
+    yield from (conflicts, requests)
 
 
 def root_number(head: str) -> int:

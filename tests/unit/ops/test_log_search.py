@@ -11,7 +11,7 @@ from authz.core.record import Skipped, entry_in, outcome_in, record_in
 from authz.core.traffic.selection import Selection
 from authz.ops.log_reader import Part
 from authz.ops.log_search import Search, outcomes_of
-from tests.support.factories.asked_logs import asked_of, many, outcome_of, selection, spoiled, written_again
+from tests.support.factories.asked_logs import access_of, asked_of, many, outcome_of, selection, spoiled, written_again
 
 ALL = 1_000_000
 
@@ -29,6 +29,7 @@ def with_outcomes(lines):
         made.append(line)
         if not entry_in(line) and len(made) % 3:
             made.insert(max(0, len(made) - 5), outcome_of(orjson.loads(line)["id"], 200))
+            made.append(access_of(f"variables/{'{' * (len(made) % 2)}key", number=len(made)))
     return made
 
 

@@ -8,14 +8,19 @@ import threading
 import pytest
 
 from authz import settings
-from authz.audit import drain, log
+from authz.audit import drain, log, witnesses
 from authz.audit.spool import SpoolWriter
 from authz.audit.status import read_status
+from authz.core.audit import checkpoint
+from authz.core.audit.checkpoint import Trust
+from authz.core.audit.keys import VerifierKey
 from authz.core.errors import ConfigError
+from authz.fetching.limits import Limits
 from authz.serve import log_writer
 from authz.serve.log_writer import LogWriter
 from authz.system.clock import SystemClock
 from tests.support.rigs.killed_drain import record
+from tests.support.simulators.witness import Witness, hanging, status
 from tests.support.waiting import wait_for
 
 FILE = """
@@ -200,3 +205,82 @@ def test_access_logs_never_hold_up_records(tmp_path, monkeypatch):
         assert before < 20_000, "records did not wait for all of it"
         wait_for(lambda: process.says().outcomes == 20_000)
         worker.close()
+
+
+ORIGIN = "gate.test/audit/eu-1"
+
+
+def witnessed(*served, quorum=1):
+    listed = json.dumps([{"key": one.key, "url": one.url} for one in served])
+    return FILE.replace("keys: [audit.pem],", f"keys: [audit.pem], quorum: {quorum}, witnesses: {listed},")
+
+
+@pytest.fixture
+def key(tmp_path):
+    """The log's verifier key; its private key is there for the writer."""
+    return str(log_writer.load_keys([tmp_path / "audit.pem"], ORIGIN)[0].public)
+
+
+def trusted(key, *served, quorum=1):
+    public = tuple(VerifierKey.parse(one.key) for one in served)
+    return Trust(log=VerifierKey.parse(key), witnesses=public, quorum=quorum)
+
+
+def test_what_a_quorum_cosigned_is_kept_and_the_last_checkpoint_is_cosigned_before_the_end(tmp_path, key, monkeypatch):
+    monkeypatch.setattr(log_writer, "_LAST_COSIGNATURES_S", 30)
+    with Witness("witness.example/w1", 1, [key]) as one, Witness("witness.example/w2", 2, [key]) as two:
+        with Process(tmp_path, witnessed(one, two, quorum=2)) as process:
+            wait_for(lambda: process.says().witnessed)
+            assert {two["name"]: two["problem"] for two in process.says().witnesses} == {one.name: "", two.name: ""}
+            worker = SpoolWriter(process.spool, 0)
+            worker.put(record(0, 1))
+            worker.close()
+            wait_for(process.logged)
+        assert process.status == 0
+        found = checkpoint.verify((process.folder / "witnessed").read_bytes(), trusted(key, one, two, quorum=2))
+        last = (process.folder / "checkpoint").read_text()
+        assert last.startswith(found.checkpoint.text), "the end of the log is covered"
+        assert one.latest[ORIGIN].size == found.checkpoint.size
+
+
+@pytest.mark.parametrize("how", [hanging, status(500)])
+def test_a_bad_witness_holds_up_neither_records_nor_the_end(tmp_path, key, how, monkeypatch):
+    monkeypatch.setattr(witnesses, "LIMITS", Limits(timeout_s=0.2))
+    with Witness("witness.example/w1", 1, [key]) as one:
+        one.misbehave(how)
+        with Process(tmp_path, witnessed(one)) as process:
+            wait_for(lambda: process.says().witnesses[0]["problem"])
+            worker = SpoolWriter(process.spool, 0)
+            for number in range(20):
+                worker.put(record(0, number))
+            wait_for(lambda: process.says().signed >= 20)
+            assert (process.says().failed, process.says().witnessed) == ("", 0)
+            worker.close()
+        assert process.status == 0
+        assert not (process.folder / "witnessed").exists()
+        one.behave()
+        with Process(tmp_path, witnessed(one)) as again:
+            wait_for(lambda: again.says().witnessed >= 20)
+        assert again.status == 0
+
+
+def test_a_witnessed_checkpoint_that_cannot_be_written_is_tried_again_and_records_go_on(tmp_path, key, monkeypatch):
+    with Witness("witness.example/w1", 1, [key]) as one, Process(tmp_path, witnessed(one)) as process:
+        with monkeypatch.context() as patch:
+            patch.setattr(log.AuditLog, "keep_witnessed", failing(errno.ENOSPC))
+            worker = SpoolWriter(process.spool, 0)
+            worker.put(record(0, 1))
+            wait_for(process.logged)
+            wait_for(lambda: one.latest)
+            assert (process.says().failed, process.says().witnessed) == ("", 0)
+        wait_for(lambda: process.says().witnessed)
+        worker.close()
+
+
+def test_a_witness_with_a_key_of_the_log_is_refused(tmp_path):
+    (made,) = log_writer.load_keys([tmp_path / "audit.pem"], ORIGIN)
+    key = VerifierKey("witness.example/w1", 4, made.public.public_key)
+    listed = json.dumps([{"key": str(key), "url": "https://w.test"}])
+    text = FILE.replace("keys: [audit.pem],", f"keys: [audit.pem], quorum: 1, witnesses: {listed},")
+    with pytest.raises(ConfigError, match="have the same public key"):
+        Process(tmp_path, text)

@@ -130,7 +130,15 @@ workers: 1
 listen: ["unix:{folder}/authz.sock"]
 admin: {{listen: "unix:{folder}/admin.sock"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
-audit: {{log: audit, keys: [audit.pem], spool: spool, files: {{max_bytes: 64KiB, keep_bytes: 1024KiB, keep: 1000s}}}}
+audit:
+  log: audit
+  keys: [audit.pem]
+  spool: spool
+  files: {{max_bytes: 64KiB, keep_bytes: 1024KiB, keep: 1000s}}
+  quorum: 1
+  witnesses:
+    - {{key: witness.example/w1+a065a7f7+BEOq6Ou97blpQV0CCwEhEYAicipXd1jF+ojc2diiEWUz, url: "http://127.0.0.1:1/a"}}
+    - {{key: witness.example/w2+dc9d6b3d+BBJivG1UCKPE4CWqDBXmT2kZfNs4kRvlrTRKlJd53z2m, url: "http://127.0.0.1:1/b"}}
 """
 
 

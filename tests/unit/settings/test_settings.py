@@ -1,3 +1,4 @@
+import json
 from itertools import combinations
 
 import pytest
@@ -8,6 +9,7 @@ from authz.core.errors import ConfigError, PolicyError
 from authz.envoy_config.render import render
 from authz.settings import cpus
 from authz.settings.sections import Section
+from tests.support.factories.audit_logs import LOG, WITNESSES, Key
 
 MINIMAL = "version: 1\n"
 
@@ -320,6 +322,62 @@ def test_what_envoy_writes_may_be_followed_and_what_the_gate_writes_may_not(tmp_
 def test_access_logs_have_no_effect_without_a_signed_log(tmp_path):
     (told,) = problems(tmp_path, "version: 1\naudit: {access_logs: [access.log]}\n")
     assert "`access_logs` has no effect without `log`" in told
+
+
+WITNESSED = """
+version: 1
+assertion: {issuer: "https://gate.test", keys: [assertion.pem]}
+audit:
+  log: audit
+  keys: [audit.pem]
+  quorum: %d
+  witnesses: %s
+"""
+
+
+def witness(number=0, *, url="https://w.test/prefix", **changes):
+    key = str(WITNESSES[number].public)
+    return json.dumps({"key": key, "url": url, **changes})
+
+
+def test_witnesses_have_a_key_a_url_and_a_quorum(tmp_path):
+    made = load(tmp_path, WITNESSED % (2, f"[{witness(0)}, {witness(1, url='http://127.0.0.1:8000')}]"))
+    assert [one.key for one in made.audit.witnesses] == [str(key.public) for key in WITNESSES[:2]]
+    assert made.audit.quorum == 2
+
+
+@pytest.mark.parametrize(
+    ("quorum", "witnesses", "place", "words"),
+    [
+        (0, f"[{witness()}]", "8:14", "`witnesses` need a `quorum`"),
+        (2, f"[{witness()}]", "7:11", "the quorum is 2, and there are 1 witnesses"),
+        (1, "[]", "7:11", "the quorum is 1, and there are 0 witnesses"),
+        (1, f"[{witness(key=str(LOG.public))}]", "8:23", "it is that of a log"),
+        (1, f"[{witness(key='w+00000000+AAAA')}]", "8:23", "this is no key of a witness"),
+        (1, f"[{witness(key='')}]", "8:23", "this is no key of a witness"),
+        (1, f"[{witness(url='http://w.test/')}]", "8:", "http is for this machine only"),
+        (1, f"[{witness(url='https://w.test/?x')}]", "8:", "has no query"),
+        (1, f"[{witness(url='https://user:secret@w.test/')}]", "8:", "not an http or https URL"),
+        (1, f"[{witness()}, {witness()}]", "8:", "this name of a witness is given twice"),
+        (1, f"[{', '.join([witness()] * 17)}]", "8:", "at most 16"),
+    ],
+)
+def test_what_cannot_be_witnesses(tmp_path, quorum, witnesses, place, words):
+    found = problems(tmp_path, WITNESSED % (quorum, witnesses))
+    assert any(words in one and one.startswith(place) for one in found), found
+    assert "secret" not in "".join(found)
+
+
+def test_one_public_key_under_two_names_is_one_witness(tmp_path):
+    again = Key("witness.example/again", 10, WITNESSES[0].public.type)
+    found = problems(tmp_path, WITNESSED % (1, f"[{witness()}, {witness(key=str(again.public))}]"))
+    assert any("this public key of a witness is given twice" in one for one in found)
+
+
+def test_witnesses_have_no_effect_without_a_signed_log(tmp_path):
+    found = problems(tmp_path, f"version: 1\naudit: {{witnesses: [{witness()}], quorum: 1}}\n")
+    assert any("`witnesses` has no effect without `log`" in one for one in found)
+    assert any("`quorum` has no effect without `log`" in one for one in found)
 
 
 def test_files_that_do_not_exist_yet_are_told_apart_by_their_paths(tmp_path):
