@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from authz.core.doctor.kinds import KINDS
 from authz.core.documents.quantities import size_text
+from authz.core.ocsf import ATTRIBUTES
 from authz.core.reasons import ANSWERS, Reason
 from authz.core.record import AccessEntry, DagsFields, IdentityEntry, LogEntry, OutcomeEntry, RightsFields, ShadowFields
 from authz.core.replay import GAPS
@@ -37,6 +38,7 @@ PAGES = [
     "docs/decisions.md",
     "docs/doctor.md",
     "docs/howto/query.md",
+    "docs/howto/ship.md",
 ]
 EXAMPLES = ROOT / "scripts" / "settings_examples.yaml"
 WHOLE_FILE = "authz.yaml"
@@ -74,6 +76,13 @@ def views() -> Iterator[str]:
     for name, view in VIEWS.items():
         columns = ", ".join(f"`{column}` {kind.replace(chr(34), '')}" for column, kind in view.columns.items())
         yield f"| {view.text} | `{name}` | {columns} |"
+
+
+def ocsf() -> Iterator[str]:
+    """The attributes of an event of OCSF."""
+    yield "| attribute | value |"
+    yield "| --- | --- |"
+    yield from (f"| {one.name} | {one.text} |" for one in ATTRIBUTES)
 
 
 def metrics() -> Iterator[str]:
@@ -204,6 +213,7 @@ TABLES["log_entry"] = lambda: record_schema.table(LogEntry)
 TABLES["gaps"] = gaps
 TABLES["doctor"] = doctor
 TABLES["views"] = views
+TABLES["ocsf"] = ocsf
 TABLES["decisions"] = decision_index.index
 
 

@@ -30,6 +30,7 @@ CAPABILITIES = {
     "tests/integration/test_dashboards.py": "dashboards and metrics",
     "tests/integration/test_doctor.py": "the doctor",
     "tests/integration/test_envoy_validates.py": "the rendered samples",
+    "tests/integration/test_shipper.py": "a log shipper",
     "tests/integration/test_sign_out.py": "sign-out on all workers",
     "tests/integration/test_state.py": "a restart without provider or policy",
     "tests/integration/test_workers.py": "several workers",

@@ -23,11 +23,12 @@ from authz.core.policy.patterns import Glob
 from authz.core.record import SKIPPED, Skipped
 from authz.core.traffic.selection import Selection
 from authz.ops.log_parts import searched
-from authz.ops.log_search import Found, Search, Tally
+from authz.ops.log_search import Found, Search, Tally, outcomes_of
 
 _LARGE: Final = 8 << 20  # bytes of logs that take a second or more to read
 _MOST: Final = 1_000_000
 _USUAL: Final = 1000
+_OCSF: Final = "ocsf"
 
 
 @click.command(short_help="Which decisions on record were about this?")
@@ -37,10 +38,10 @@ _USUAL: Final = 1000
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "csv"]),
+    type=click.Choice(["table", "json", "csv", _OCSF]),
     default="table",
     show_default=True,
-    help="Of the output; json is a line for each decision.",
+    help="Of the output; json and ocsf are a line for each decision, ocsf an event of OCSF's class API Activity.",
 )
 @click.option(
     "--limit",
@@ -74,6 +75,7 @@ def query(
     authz audit query /var/log/authz --user ada --decision deny --since 2d
     authz audit query 'decisions.jsonl*' --dag 'sales_*' --operation 'dag_runs:*'
     authz audit query audit --id 926a3e91b7e7441cfa435aae --format json
+    authz audit query audit --since 1d --format ocsf --limit 1000000 > events.jsonl
     authz audit query audit --sql "SELECT rule, count(*) FROM decisions GROUP BY rule"
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     selection, users = selection_of(given, time.time())
@@ -81,9 +83,11 @@ def query(
     if sql is not None or schema:
         if any(given.values()) or (sql is not None and schema):
             raise click.UsageError("--sql and --schema go with no filter and not with each other: write WHERE")
+        if form == _OCSF:
+            raise click.UsageError("--format ocsf is for decisions, not for the rows of --sql: use json")
         click.get_current_context().exit(_in_sql(paths, sql, form, limit))
     found = _searched(paths, selection, users, limit)
-    for part in FORMS[form]([*found.newest()]):
+    for part in _as_ocsf([*found.newest()], paths) if form == _OCSF else FORMS[form]([*found.newest()]):
         click.echo(part)
     for line in _about(found.tally, len(paths), limit):
         click.echo(line, err=True)
@@ -173,6 +177,12 @@ def _room(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
 
 def _as_json(found: Sequence[Found]) -> Iterator[str]:
     return map(text.as_json, found)
+
+
+def _as_ocsf(found: Sequence[Found], paths: Sequence[Path]) -> Iterator[str]:
+    """The events, with the outcomes that are in these logs."""
+    outcomes = outcomes_of(paths, {str(one.record.get("id")) for one in found})
+    return (text.as_ocsf(one, outcomes.get(str(one.record.get("id")))) for one in found)
 
 
 def _as_csv(found: Sequence[Found]) -> Iterator[str]:

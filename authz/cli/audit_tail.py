@@ -6,7 +6,7 @@ with exit status 130 on Ctrl-C, as other programs do.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,12 +31,31 @@ _LONGEST: Final = 48  # characters of one text in a terminal
 _WIDTHS: Final = (20, 5, 16, 22, 14, 18, 0)
 
 
+def _line(found: Found) -> str:
+    """One line; in a terminal with long texts shortened: `--json` and `authz audit query` have all of them."""
+    parts = [getattr(text, part)(found) for part in ("when", "answer", "who", "what", "dag", "why", "name")]
+    if sys.stdout.isatty():
+        parts = [part if len(part) <= _LONGEST else f"{part[: _LONGEST - 1]}…" for part in parts]
+    padded = [(part or "-").ljust(width) for part, width in zip(parts, _WIDTHS, strict=True)]
+    padded[1] = text.colored(padded[1])
+    return "  ".join(padded)
+
+
+_FORMS: Final[Mapping[str, Callable[[Found], str]]] = {"text": _line, "json": text.as_json, "ocsf": text.as_ocsf}
+
+
 @click.command(short_help="Show decisions as they are made.")
 @logs_argument
 @log_settings_option
 @filter_options
 @json_option
-def tail(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool, **given: Any) -> None:
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([*_FORMS]),
+    help="Of a line: text, the record as json, or an event of OCSF's class API Activity. Default: text.",
+)
+def tail(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool, form: str | None, **given: Any) -> None:
     """Show decisions as they are made, a line each, until Ctrl-C: time, answer, caller, request, DAG, reason, id.
 
     LOG is a file, or the folder of a log, also of a signed one. Default: the log of --settings. Filters are as for
@@ -45,10 +64,13 @@ def tail(logs: tuple[str, ...], settings_path: Path | None, *, as_json: bool, **
     \b
     authz audit tail /var/log/authz --decision deny
     authz audit tail --settings authz.yaml --dag 'sales_*' --since 10m
+    authz audit tail /var/log/authz/audit --format ocsf
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
+    if as_json and form not in {None, "json"}:
+        raise click.UsageError("--json is --format json: give one of them")
     selection, users = selection_of(given, time.time())
     followers = [LogFollower(path) for path in _followed(names_meant(logs, settings_path))]
-    shown = _Shown(selection, users, as_json=as_json)
+    shown = _Shown(selection, users, _FORMS["json" if as_json else form or "text"])
     try:
         _follow(followers, shown)
     except KeyboardInterrupt:
@@ -100,8 +122,8 @@ def _followed(names: Sequence[str]) -> Iterator[Path]:
 class _Shown:
     """Prints the decisions that are meant."""
 
-    def __init__(self, selection: Selection, users: Sequence[Glob], *, as_json: bool) -> None:
-        self._selection, self._users, self._as_json = selection, users, as_json
+    def __init__(self, selection: Selection, users: Sequence[Glob], line: Callable[[Found], str]) -> None:
+        self._selection, self._users, self._line = selection, users, line
         self._entries: dict[str, Mapping[str, Any]] = {}
 
     def old(self, path: Path, number: int, line: bytes) -> None:
@@ -129,7 +151,7 @@ class _Shown:
         name = record.get("identity")
         found = Found(record, self._entries.get(name) if isinstance(name, str) else None)
         if self._selection.matches(record) and self._is_of_users(found):
-            click.echo(text.as_json(found) if self._as_json else _line(found))
+            click.echo(self._line(found))
 
     def _learn(self, line: bytes) -> bool:
         """Keep the identity entry of a line; false if it is none."""
@@ -143,13 +165,3 @@ class _Shown:
     def _is_of_users(self, found: Found) -> bool:
         user = (found.entry or {}).get("user")
         return not self._users or (isinstance(user, str) and any(glob.matches(user) for glob in self._users))
-
-
-def _line(found: Found) -> str:
-    """One line; in a terminal with long texts shortened: `--json` and `authz audit query` have all of them."""
-    parts = [getattr(text, part)(found) for part in ("when", "answer", "who", "what", "dag", "why", "name")]
-    if sys.stdout.isatty():
-        parts = [part if len(part) <= _LONGEST else f"{part[: _LONGEST - 1]}…" for part in parts]
-    padded = [(part or "-").ljust(width) for part, width in zip(parts, _WIDTHS, strict=True)]
-    padded[1] = text.colored(padded[1])
-    return "  ".join(padded)

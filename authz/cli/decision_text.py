@@ -1,4 +1,4 @@
-"""One decision of a log as text: for a terminal, as JSON and as a row of CSV.
+"""One decision of a log as text: for a terminal, as JSON, as an event of OCSF, and as a row of CSV.
 
 Law: what a caller sent stays text. It is one line and moves no cursor, in JSON too, and in CSV it is no formula.
 """
@@ -12,6 +12,8 @@ import click
 from authz.cli.safe_text import spreadsheet
 from authz.core.characters import one_line
 from authz.core.model import EXECUTION
+from authz.core.ocsf import event
+from authz.core.traffic.story import Recorded
 from authz.ops.log_search import Found
 
 CSV: Final = (
@@ -50,6 +52,11 @@ def as_json(found: Found) -> str:
     entry = found.entry
     whole = dict(found.record) if entry is None else {**found.record, "caller": dict(entry)}
     return ascii_json(whole)
+
+
+def as_ocsf(found: Found, outcome: Mapping[str, Any] | None = None) -> str:
+    """The event of OCSF as one line of JSON in ASCII, with what came of the decision, if it is known."""
+    return ascii_json(event(Recorded(found.record, found.entry, outcome)))
 
 
 def ascii_json(whole: Mapping[str, Any]) -> str:

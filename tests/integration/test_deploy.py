@@ -22,18 +22,26 @@ def test_the_settings_load_and_render():
         assert endpoint.removeprefix("unix:/run/authz/") in text
 
 
-def test_systemd_accepts_the_unit(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "program"),
+    [
+        ("systemd/authz.service", "/opt/authz/.venv/bin/authz"),
+        ("shippers/syslog-ng/authz-ship.service", "/usr/sbin/syslog-ng"),
+    ],
+)
+def test_systemd_accepts_the_unit(place, program, tmp_path):
     if shutil.which("systemd-analyze") is None:
         if os.environ.get("CI"):
             pytest.fail("systemd-analyze is missing: scripts/system-packages installs it")
         pytest.skip("systemd-analyze is not installed: scripts/system-packages installs it")
-    text = (DEPLOY / "systemd" / "authz.service").read_text()
-    unit = tmp_path / "authz.service"
-    unit.write_text(text.replace("/opt/authz/.venv/bin/authz", "/bin/true"))
+    text = (DEPLOY / place).read_text()
+    assert program in text
+    unit = tmp_path / Path(place).name
+    unit.write_text(text.replace(program, "/bin/true"))
     checked = subprocess.run(
         ["systemd-analyze", "verify", unit], capture_output=True, text=True, timeout=60, check=False
     )
-    complaints = [line for line in checked.stderr.splitlines() if "/authz.service" in line]
+    complaints = [line for line in checked.stderr.splitlines() if f"/{unit.name}" in line]
     assert complaints == []
     broken = tmp_path / "broken.service"
     broken.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHome=perhaps"))

@@ -73,6 +73,7 @@ CORE = {
     "shadow": 9,
     "cases": 11,
     "traffic": 10,
+    "ocsf": 11,
 }
 # Inside Envoy's configuration likewise: neither plane imports the other, and what both are made of imports neither.
 ENVOY_CONFIG = {

@@ -32,7 +32,7 @@ PARTS = {
 }
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
-WITHOUT_POLICY = {"audit", "query", "story", "tracing"}
+WITHOUT_POLICY = {"audit", "query", "ship", "story", "tracing"}
 
 
 def saved_files(page):
@@ -64,7 +64,7 @@ def saved(request, tmp_path):
     if page.stem == "replay":
         policy = load(Bundle((tmp_path / "policy.yaml").read_bytes(), "policy.yaml")).policy
         (tmp_path / "decisions.jsonl").write_bytes(day_of(policy))
-    if page.stem == "query":
+    if page.stem in {"query", "ship"}:
         asked_log(tmp_path / "log")
     if page.stem == "story":
         (tmp_path / "log").mkdir()

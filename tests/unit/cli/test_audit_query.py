@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from authz.audit.layout import closed_files
 from authz.cli import audit_query, main
-from tests.support.factories.asked_logs import POLICY, evil, rotated, six
+from tests.support.factories.asked_logs import POLICY, TOLD_RUN, evil, rotated, six, story
 from tests.support.factories.policies import ISSUER, load
 from tests.support.factories.written_logs import opened
+from tests.support.ocsf import mistakes
 from tests.support.terminal import in_terminal
 
 
@@ -140,6 +141,36 @@ def test_json_is_the_record_with_its_caller(log, lines):
     assert "caller" not in json.loads(out)
 
 
+def test_ocsf_is_an_event_for_each_decision_with_its_outcome(tmp_path):
+    """Two of the outcomes are in the other file, as they may be."""
+    log = rotated(tmp_path / "log", story())
+    status, out, err = run(log, "--dag", "sales_*", "--format", "ocsf")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert (status, [problem for one in found for problem in mistakes(one)]) == (0, [])
+    assert err == "7 decisions found in 13 lines of 2 files\n"
+    assert [one["metadata"]["uid"][-1] for one in found] == [*"1234567"]
+    assert [(one["action"], one["status"]) for one in found] == [
+        ("Allowed", "Success"),
+        ("Allowed", "Success"),
+        ("Denied", "Failure"),
+        ("Allowed", "Failure"),
+        ("Denied", "Failure"),
+        ("Allowed", "Unknown"),
+        ("Allowed", "Unknown"),
+    ]
+    assert found[0]["actor"]["user"] == {
+        "uid": "ben",
+        "name": "ben",
+        "groups": [{"name": "data-users"}, {"name": "team-sales"}],
+    }
+    assert {one["metadata"]["correlation_uid"] for one in found[1:4]} == {f"sales_eu/{TOLD_RUN}"}
+
+
+def test_ocsf_is_not_for_rows(log):
+    status, _, err = run(log, "--format", "ocsf", "--sql", "SELECT 1")
+    assert (status, "use json" in err) == (2, True)
+
+
 def test_csv(log):
     _, out, _ = run(log, "--user", "ben", "--format", "csv")
     (row,) = csv.DictReader(io.StringIO(out))
@@ -202,13 +233,13 @@ def test_mistakes(log, options):
     assert err
 
 
-@pytest.mark.parametrize("form", ["table", "json", "csv"])
+@pytest.mark.parametrize("form", ["table", "json", "csv", "ocsf"])
 def test_no_control_character_reaches_the_output(tmp_path, form):
     path = evil(tmp_path)
     status, out, err = run(path, "--format", form)
     assert status == 0
     assert all(character.isprintable() for character in (out + err).replace("\n", ""))
-    assert len(out.splitlines()) == {"table": 3, "json": 2, "csv": 3}[form]
+    assert len(out.splitlines()) == {"table": 3, "json": 2, "csv": 3, "ocsf": 2}[form]
     if form == "json":
         assert [json.loads(line) for line in out.splitlines()][1] == json.loads(path.read_text().splitlines()[0])
     if form == "csv":

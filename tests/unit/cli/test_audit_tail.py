@@ -15,6 +15,7 @@ from tests.support.factories.asked_logs import ADA, BEN, ESC, POLICY, inbound
 from tests.support.factories.decision_logs import Writer
 from tests.support.factories.policies import load
 from tests.support.factories.written_logs import opened
+from tests.support.ocsf import mistakes
 from tests.support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[3]
@@ -147,7 +148,23 @@ def test_a_line_that_is_no_record_is_said(tmp_path, tail):
     assert second == f"{log.path}:3: another version of the format"
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_events_of_ocsf_as_they_are_made(tail, tmp_path):
+    log = Log(tmp_path / "decisions.jsonl")
+    looking = tail(log.path, "--format", "ocsf")
+    log.ask(BEN, "sales_eu")
+    log.ask(ADA, "finance")
+    found = [json.loads(looking.line()) for _ in range(2)]
+    assert [problem for one in found for problem in mistakes(one)] == []
+    assert [(one["actor"]["user"]["name"], one["action"]) for one in found] == [("ben", "Allowed"), ("ada", "Denied")]
+
+
+def test_two_formats_are_a_mistake(tmp_path):
+    (tmp_path / "a.jsonl").touch()
+    done = CliRunner().invoke(main, ["audit", "tail", str(tmp_path / "a.jsonl"), "--json", "--format", "ocsf"])
+    assert (done.exit_code, "give one of them" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--format", "ocsf"]])
 def test_no_control_character_reaches_the_output(tmp_path, tail, options):
     path = tmp_path / "a.jsonl"
     path.touch()
