@@ -104,6 +104,7 @@ def compared(first, count, plane):
     return total
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("plane", list(Plane))
 def test_exactly_the_rules_that_change_nothing_are_found(plane):
     assert compared(0, 60, plane) > 3
@@ -113,6 +114,15 @@ def test_exactly_the_rules_that_change_nothing_are_found(plane):
 @pytest.mark.parametrize("plane", list(Plane))
 def test_exactly_the_rules_of_many_policies_that_change_nothing_are_found(plane):
     assert compared(10_000, 600, plane) > 50
+
+
+def test_a_path_that_a_route_has_is_met_as_that_route():
+    rules = (
+        'id: a, plane: inbound, roles: [r], operations: ["pools:*"]',
+        'id: p, plane: inbound, roles: [r], paths: ["/api/v2/pools/{p}"], methods: [GET]',
+    )
+    assert found(*rules) == {"p": ("a",)}
+    assert found(*rules[1:]) == {}
 
 
 def meets_nothing(known, rule):

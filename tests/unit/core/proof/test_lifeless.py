@@ -65,6 +65,7 @@ def compared(first, count, plane):
     return lifeless_ones
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("plane", list(Plane))
 def test_exactly_the_rules_that_can_never_allow_anything_are_found(plane):
     assert compared(0, 120, plane) > 3
@@ -94,6 +95,14 @@ def test_a_path_is_what_its_operation_is():
 def test_a_group_that_gives_a_denied_role_too_is_kept_from_the_rule():
     assert found(ALLOW, "id: d, plane: inbound, deny: true, roles: [s]") == [("a", ("d",))]
     assert found(ALLOW.replace("[r]", "[s]"), "id: d, plane: inbound, deny: true, roles: [r]") == []
+
+
+def test_a_deny_rule_about_another_destination_keeps_no_one_from_a_rule():
+    head = SHORT.replace("inbound: [a]", "egress: [a]")
+    rule = 'id: a, plane: egress, roles: [r], destinations: [orders], paths: ["/**"]'
+    deny = "id: d, plane: egress, deny: true, destinations: "
+    assert found(rule, f"{deny}[stock]", head=head) == []
+    assert found(rule, f"{deny}[stock, orders]", head=head) == [("a", ("d",))]
 
 
 def test_a_deny_rule_with_an_end_keeps_no_one_for_ever():
@@ -136,6 +145,7 @@ def test_a_rule_about_which_too_much_would_be_asked_counts_as_alive(monkeypatch)
     assert found(ALLOW, deny) == []
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("plane", list(Plane))
 def test_a_sample_is_a_request_that_the_rule_allows(plane):
     some = 0
