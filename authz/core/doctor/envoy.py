@@ -79,8 +79,9 @@ def findings(envoy: Envoy, site: Site) -> list[Finding]:
         read.findings += _manager(envoy, manager, read)
         read.findings += envoy_login.findings(manager.chains, manager.tables, manager.where, site)
     guarded = _Guarded(envoy, site, read.ways)
+    reached = {cluster for cluster in {way.cluster for way in read.ways} if guarded.reached(cluster)}
     for way in read.ways:
-        read.findings += _way(envoy, way, guarded)
+        read.findings += _way(envoy, way, reached)
     return read.findings
 
 
@@ -229,15 +230,9 @@ class _Guarded:
             found += [places(envoy, name) for name in more]
         self._addresses = {normal(one) for one in site.airflow}.union(*(one.addresses for one in found))
         self.nothing = not self._clusters and not self._addresses
-        self._known: dict[str, bool] = {}
 
-    def reached(self, cluster: str) -> bool:
+    def reached(self, cluster: str, inside: frozenset[str] = frozenset()) -> bool:
         """Whether the cluster leads to one of them, also through internal listeners without a check."""
-        if cluster not in self._known:
-            self._known[cluster] = self._reached(cluster, frozenset())
-        return self._known[cluster]
-
-    def _reached(self, cluster: str, inside: frozenset[str]) -> bool:
         if self.nothing or cluster in self._clusters or cluster == ANYWHERE:
             return True
         found: Places = places(self._envoy, cluster)
@@ -245,13 +240,13 @@ class _Guarded:
             return True
         inner = found.internal - inside
         return any(
-            self._reached(way.cluster, inside | {way.internal})
+            self.reached(way.cluster, inside | {way.internal})
             for way in (self._ways if inner else ())
             if way.internal in inner and not way.checks
         )
 
 
-def _way(envoy: Envoy, way: Way, guarded: _Guarded) -> Iterator[Finding]:
+def _way(envoy: Envoy, way: Way, reached: set[str]) -> Iterator[Finding]:
     if way.forward is not None:
         yield from _settings(way, way.forward)
     if way.checks or way.internal:  # what an internal listener forwards is found where Envoy leads into it
@@ -260,7 +255,7 @@ def _way(envoy: Envoy, way: Way, guarded: _Guarded) -> Iterator[Finding]:
     if way.forward is not None and _is_execution(way.forward):
         if way.open:
             yield Finding(id="execution-exposed", where=way.where, text=f"forwards to {target} without a check")
-    elif guarded.reached(way.cluster):
+    elif way.cluster in reached:
         yield Finding(id="route-unchecked", where=way.where, text=f"forwards to {target} without a check")
     else:
         unknown = places(envoy, way.cluster).unknown
