@@ -11,7 +11,7 @@ RELEASE := .release/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom audit-deps format protos docs lock clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom image audit-deps format protos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -189,6 +189,10 @@ sbom: dist ## a CycloneDX SBOM of the server with its locked dependencies: build
 		dist/airflow_envoy_authz-*.whl
 	@.release/bin/cyclonedx-py environment --output-reproducible --validate --of JSON -o build/sbom.cdx.json $(SERVER)/bin/python
 	@echo build/sbom.cdx.json
+
+image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap)
+	@rm -rf build/image && mkdir -p build
+	@$(BIN)/python -m scripts.image build/image
 
 # Strict: a package that the advisories' source does not know is a failure, not a pass.
 audit-deps: $(RELEASE) ## known vulnerabilities in the locks, or it fails; needs the internet; AUDIT="--ignore-vuln ID" with a reason
