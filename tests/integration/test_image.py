@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASE = ROOT / ".release" / "bin"
 MB = 10**6
 USER = 65532
+CONTAINER = f"authz-test-{os.getpid()}"
 VALID = """
 import sys
 from cyclonedx.schema import SchemaVersion
@@ -80,7 +81,7 @@ import json, os, sys
 config = json.load(open({str(place / "template.json")!r}))
 config["process"]["args"] = {entry!r} + sys.argv[1:]
 json.dump(config, open({str(place / "config.json")!r}, "w"))
-os.execvp("runc", ["runc", "run", "--bundle", {str(place)!r}, {place.parent.name!r}])
+os.execvp("runc", ["runc", "run", "--bundle", {str(place)!r}, {CONTAINER!r}])
 """)
     program.chmod(0o755)
     (place / "template.json").write_text(json.dumps(config))
@@ -128,7 +129,7 @@ def test_it_serves_a_real_envoy_as_another_user_on_a_read_only_root(bundle, tmp_
             (owner,) = {path.stat().st_uid for path in folder.glob("*.jsonl")}
             assert owner == USER
     finally:
-        subprocess.run(["runc", "delete", "--force", tmp_path.name], check=False, capture_output=True)
+        subprocess.run(["runc", "delete", "--force", CONTAINER], check=False, capture_output=True)
 
 
 def test_the_dockerfile_has_no_findings():
