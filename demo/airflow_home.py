@@ -16,6 +16,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from demo.entry_points import write_metadata
+
 AIRFLOW = (sys.executable, "-m", "airflow")
 EXAMPLES = ("example_simplest_dag.py", "tutorial_dag.py", "tutorial_taskflow_api.py")
 SQLITE_CONNECT = {"timeout": 30}  # seconds to wait for a lock: four processes share the file
@@ -55,10 +57,15 @@ class AirflowHome:
         """The demo's own DAGs in this home: outbound calls need a gate to go through."""
         return OWN_DAGS + (OUTBOUND_DAGS if self.outbound else ())
 
+    @property
+    def _installed(self) -> Path:
+        return self.home / "installed"
+
     def environment(self) -> dict[str, str]:
         """Return the environment of all Airflow components; call once, it makes fresh secrets."""
         return {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(self._installed), os.environ.get("PYTHONPATH")])),
             **_one_machine(self),
             **_auth(self),
             **_quick(),
@@ -83,6 +90,7 @@ class AirflowHome:
 
     def prepare(self) -> None:
         """Make the home and fill its DAG folder: the demo's own DAGs and a few of Airflow's examples."""
+        write_metadata(self._installed)
         dags = self.home / "dags"
         dags.mkdir(parents=True, exist_ok=True)
         own = files("demo") / "dags"

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from authz import __version__
 from authz.audit.closed_files import compress_one, outdated
 from authz.audit.layout import (
     CHECKPOINT,
@@ -38,6 +37,7 @@ from authz.core.audit.entry import line_hashes
 from authz.core.audit.hashing import EMPTY_ROOT
 from authz.core.errors import AuditBrokenError, ConfigError, Problem
 from authz.core.record import Event, log_line
+from authz.core.version import __version__
 from authz.system.clock import Clock
 from authz.system.held_file import held
 from authz.system.whole_file import sync_folder, write_whole

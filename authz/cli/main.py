@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
-from authz import __version__
 from authz.core.errors import AuthzError, ConfigError, PolicyError
+from authz.core.version import __version__
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "serve": "run:serve",

@@ -17,10 +17,10 @@ from typing import Final
 import certifi
 import httpcore
 
-from authz import __version__
 from authz.core.errors import FetchError
 from authz.core.loopback import names_loopback
 from authz.core.urls import Url
+from authz.core.version import __version__
 from authz.fetching.guard import Deadline, GuardedBackend, Resolver
 from authz.fetching.limits import Limits
 from authz.system.regular_file import read_secret

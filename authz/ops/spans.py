@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from authz import __version__
 from authz.core.traceparent import Parent
+from authz.core.version import __version__
 from authz.settings.tracing import Tracing
 from authz.system.threads import Background
 

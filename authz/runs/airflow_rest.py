@@ -16,10 +16,10 @@ from typing import Any, Final
 import httpcore
 import orjson
 
-from authz import __version__
 from authz.core.errors import FetchError
 from authz.core.reasons import Reason
 from authz.core.runs.task_lookup import TaskRef, TaskStatus
+from authz.core.version import __version__
 from authz.fetching.download import read_url, tls_of
 from authz.fetching.guard import Deadline, GuardedBackend, Resolver, system_resolver
 from authz.system.regular_file import read_regular

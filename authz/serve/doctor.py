@@ -16,11 +16,11 @@ from typing import Any, Final
 import httpcore
 import orjson
 
-from authz import __version__
 from authz.core import assertion
 from authz.core.assertion import SigningKey
 from authz.core.errors import ConfigError, Problem
 from authz.core.model import NO_CLAIMS, Identity, Rights
+from authz.core.version import __version__
 from authz.fetching.guard import Deadline, GuardedBackend, system_resolver
 from authz.serve import candidate_review
 from authz.settings import Settings

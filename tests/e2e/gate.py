@@ -74,9 +74,14 @@ def token(key, **changes):
 
 
 class Gate:
-    """Starts on entry, is ready then, and ends by its process handle on exit."""
+    """Starts on entry, is ready then, and ends by its process handle on exit.
 
-    def __init__(self, folder, idp, *, policy=POLICY, settings=SETTINGS, listen=None, ready=True, arguments=()):
+    `program` is another `authz` than this environment's: it runs in the gate's folder, away from this work tree.
+    """
+
+    def __init__(
+        self, folder, idp, *, policy=POLICY, settings=SETTINGS, listen=None, ready=True, arguments=(), program=None
+    ):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.listen = listen or f"unix:{self.folder}/authz.sock"
@@ -88,6 +93,7 @@ class Gate:
         self.log = self.folder / "authz.log"
         self._wait_ready = ready
         self._arguments = arguments
+        self._program = program
         self.process = None
 
     @property
@@ -129,8 +135,10 @@ class Gate:
 
     def start(self):
         with self.log.open("ab") as log:
-            command = [Path(sys.executable).with_name("authz"), "serve", "--settings", self.settings, *self._arguments]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            program = self._program or Path(sys.executable).with_name("authz")
+            command = [program, "serve", "--settings", self.settings, *self._arguments]
+            place = self.folder if self._program else None
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place)
         check = self.is_ready if self._wait_ready else self.is_up
         wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=60)
 

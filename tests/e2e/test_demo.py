@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import chromium
-from tests.support.sites.installed import write_metadata
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -45,8 +44,6 @@ def demo(tmp_path_factory):
     """A running demo, what it has said until its tour ended, and where it lives."""
     directory = tmp_path_factory.mktemp("demo") / ".demo"
     said = directory.parent / "said.txt"
-    metadata = write_metadata(directory.parent / "metadata")
-    paths = [str(metadata), *filter(None, [os.environ.get("PYTHONPATH")])]
     with (
         said.open("w") as output,
         subprocess.Popen(
@@ -54,7 +51,7 @@ def demo(tmp_path_factory):
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
         ) as process,
     ):
         try:

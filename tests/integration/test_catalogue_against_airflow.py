@@ -24,7 +24,7 @@ from scripts import catalogue_walk
 from tests.integration.tricky_paths import fill, targets
 
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
-    pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
+    pytest.skip("Airflow is not installed: make install", allow_module_level=True)
 oracle = importlib.import_module("tests.integration.airflow_oracle")
 
 pytestmark = [

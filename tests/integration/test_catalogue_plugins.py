@@ -12,7 +12,7 @@ from authz.core import catalogue
 from authz.core.request.path import canonicalise
 
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
-    pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
+    pytest.skip("Airflow is not installed: make install", allow_module_level=True)
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = """

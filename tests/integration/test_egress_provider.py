@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
-    pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
+    pytest.skip("Airflow is not installed: make install", allow_module_level=True)
 
+from demo.entry_points import write_metadata
 from tests.support.simulators.egress import EgressSimulator
-from tests.support.sites.installed import write_metadata
 
 pytestmark = pytest.mark.timeout(200)
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,8 @@ def airflow(tmp_path_factory):
 def test_airflow_lists_the_provider(airflow):
     code, listed = airflow("providers", "list", "--output", "json")
     assert code == 0
-    found = [row for row in json.loads(listed[listed.index("[") :]) if row["package_name"] == "airflow-envoy-authz"]
+    rows = json.loads(listed[listed.index("[") :])
+    found = [row for row in rows if row["package_name"] == "airflow-envoy-authz-airflow"]
     assert [row["description"] for row in found] == [
         "Tasks' calls through the gate, identified by the DAG run that makes them"
     ]

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 if importlib.util.find_spec("airflow") is None:  # not imported yet: it would make itself a home
-    pytest.skip("Airflow is not installed: pip install airflow-envoy-authz[airflow]", allow_module_level=True)
+    pytest.skip("Airflow is not installed: make install", allow_module_level=True)
 
+from demo.entry_points import write_metadata
 from tests.support.simulators.egress import TASK_TOKEN, EgressSimulator
-from tests.support.sites.installed import write_metadata
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent

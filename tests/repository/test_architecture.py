@@ -48,6 +48,7 @@ CORE = {
     "traceparent": 0,
     "reasons": 0,
     "urls": 0,
+    "version": 0,
     "model": 1,
     "record": 1,
     "errors": 2,

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from demo.entry_points import write_metadata
 from tests.runs.dags import DAGS, HELD
 from tests.runs.held import Held
 from tests.runs.outbound import Outbound
@@ -20,7 +21,6 @@ from tests.support.factories.task_keys import TaskKeys
 from tests.support.sites.airflow import AirflowSite
 from tests.support.sites.celery_worker import CeleryWorker, Redis, needs_other_user
 from tests.support.sites.dag_runs import DagRun
-from tests.support.sites.installed import write_metadata
 from tests.support.sites.other_user import OtherUser
 
 LONG_S = 3000  # longer than all of these tests

@@ -1,20 +1,21 @@
 """Provider metadata for Airflow's providers manager: the connection type `authz-http`, its form and its hook.
 
-Law: importing this module imports nothing else.
+Law: importing this module imports nothing else of ours.
 """
 
-from typing import Any
+from importlib.metadata import version
+from typing import Any, Final
 
-import authz
+DISTRIBUTION: Final = "airflow-envoy-authz-airflow"
 
 
 def get_provider_info() -> dict[str, Any]:
     """Provider metadata, in the form of the schema `provider_info.schema.json`."""
     return {
-        "package-name": "airflow-envoy-authz",
+        "package-name": DISTRIBUTION,
         "name": "Envoy authorization",
         "description": "Tasks' calls through the gate, identified by the DAG run that makes them.",
-        "versions": [authz.__version__],
+        "versions": [version(DISTRIBUTION)],
         "integrations": [
             {
                 "integration-name": "HTTP through the gate",

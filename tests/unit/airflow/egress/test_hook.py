@@ -20,8 +20,16 @@ from authz.airflow.egress import hook as module
 from authz.airflow.egress.gate_answers import refusal, retry_after
 from authz.airflow.egress.hook import GateHttpHook
 from authz.airflow.egress.provider import get_provider_info
+from demo.entry_points import write_metadata
 from tests.support.simulators.egress import IDENTITY_HEADERS, EgressSimulator
 from tests.support.sites.egress_task import running
+
+
+@pytest.fixture
+def provider_info(monkeypatch, tmp_path):
+    """What Airflow gets where our distribution for it is installed."""
+    monkeypatch.syspath_prepend(str(write_metadata(tmp_path)))
+    return get_provider_info()
 
 
 @pytest.fixture
@@ -317,9 +325,9 @@ def test_the_gates_word_is_known_by_header_and_body_together(status, headers, bo
     assert (str(found) if found else None) == told
 
 
-def test_the_type_is_known_by_the_names_that_airflow_gives_it():
+def test_the_type_is_known_by_the_names_that_airflow_gives_it(provider_info):
     """In the database it keeps its name; from environment variables and secrets backends it comes with `_` for `-`."""
-    known = {entry["connection-type"]: entry["hook-class-name"] for entry in get_provider_info()["connection-types"]}
+    known = {entry["connection-type"]: entry["hook-class-name"] for entry in provider_info["connection-types"]}
     written = [
         Connection(conn_id="orders", conn_type="authz-http"),
         Connection.from_json('{"conn_type": "authz-http"}', conn_id="orders"),
@@ -328,18 +336,18 @@ def test_the_type_is_known_by_the_names_that_airflow_gives_it():
     hooks = [getattr(module, known[connection.conn_type].rpartition(".")[2]) for connection in written]
     assert [hook.conn_type for hook in hooks] == [connection.conn_type for connection in written]
     assert all(issubclass(hook, GateHttpHook) for hook in hooks)
-    assert len({entry["hook-name"] for entry in get_provider_info()["connection-types"]}) == len(known)
+    assert len({entry["hook-name"] for entry in provider_info["connection-types"]}) == len(known)
 
 
-def test_the_providers_metadata_is_what_airflow_asks_for():
+def test_the_providers_metadata_is_what_airflow_asks_for(provider_info):
     import airflow
     import jsonschema
 
     schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
-    jsonschema.validate(get_provider_info(), schema)
+    jsonschema.validate(provider_info, schema)
 
 
-def test_the_form_of_the_connection_has_our_options():
-    for entry in get_provider_info()["connection-types"]:
+def test_the_form_of_the_connection_has_our_options(provider_info):
+    for entry in provider_info["connection-types"]:
         assert set(entry["conn-fields"]) == {module.WAIT_FIELD, module.TRIES_FIELD}
         assert {field["schema"]["type"][0] for field in entry["conn-fields"].values()} == {"integer"}
