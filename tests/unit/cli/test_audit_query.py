@@ -147,10 +147,11 @@ def test_ocsf_is_an_event_for_each_decision_with_its_outcome(tmp_path):
     status, out, err = run(log, "--dag", "sales_*", "--format", "ocsf")
     found = [json.loads(line) for line in out.splitlines()]
     assert (status, [problem for one in found for problem in mistakes(one)]) == (0, [])
-    assert err == "7 decisions found in 13 lines of 2 files\n"
-    assert [one["metadata"]["uid"][-1] for one in found] == [*"1234567"]
+    assert err == "8 decisions found in 21 lines of 2 files\n"
+    assert [one["metadata"]["uid"][-1] for one in found] == [*"18234567"]
     assert [(one["action"], one["status"]) for one in found] == [
         ("Allowed", "Success"),
+        ("Allowed", "Success"),  # a task got its run identity
         ("Allowed", "Success"),
         ("Denied", "Failure"),
         ("Allowed", "Failure"),
@@ -163,7 +164,7 @@ def test_ocsf_is_an_event_for_each_decision_with_its_outcome(tmp_path):
         "name": "ben",
         "groups": [{"name": "data-users"}, {"name": "team-sales"}],
     }
-    assert {one["metadata"]["correlation_uid"] for one in found[1:4]} == {f"sales_eu/{TOLD_RUN}"}
+    assert {one["metadata"]["correlation_uid"] for one in found[1:5]} == {f"sales_eu/{TOLD_RUN}"}
 
 
 def test_ocsf_is_not_for_rows(log):
