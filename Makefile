@@ -8,9 +8,11 @@ OLDEST := .envoys/oldest/.installed
 FAB := .fab/.installed
 MUTMUT := .mutmut/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
+# Else each of the thousand processes that tests start compiles what it imports, and each test process rewrites all tests.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing chaos-audit soak flame lint dist format protos docs lock clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-shadow bench-signing chaos-audit soak flame lint dist format protos docs lock test-installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,26 +54,33 @@ demo-tour: $(STAMP) ## the same, ending after the tour
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 
-# Tests that share what they start run in one process: tests/conftest.py. Three, because they often wait for what they
-# started: two leave a third of two CPUs idle. Tests of the core share nothing: DIST=worksteal keeps both CPUs busy to the end.
+# Tests that share what they start run in one process: tests/conftest.py. Four, because they often wait for what they
+# started. Tests of the core share nothing and wait for nothing: DIST=worksteal keeps both CPUs busy to the end.
 DIST := loadfile
-PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist $(DIST) --no-loadscope-reorder
+PROCESSES := 4
+PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist $(DIST) --no-loadscope-reorder
 TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
 
-# Last, so that the last line of the output counts most of the tests.
+test-installed: $(TESTED_WITH) # what the tests need, without running them
+
+# Only the files that have such tests: reading all of them takes longer than some of these tests.
+ALONE = $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.alone' tests)
+
+# Most of the tests come last, so that the last line of the output counts them. LESS="--ignore=tests/unit/core" leaves some out.
 test-all: $(TESTED_WITH) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
-	@$(BIN)/python -m pytest -m alone $(TESTS)
-	@AUTHZ_TEST_EXAMPLES=1 $(PYTEST) -m "not alone" $(TESTS)
+	@$(BIN)/python -m pytest -m alone $(or $(TESTS),$(ALONE))
+	@AUTHZ_TEST_EXAMPLES=1 $(PYTEST) -m "not alone" $(TESTS) $(LESS)
 
 parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route, asked by everybody, on a real Airflow
 	@$(BIN)/python -m tests.parity
 
 coverage: DIST := worksteal
-coverage: $(STAMP) ## the pure core under its own unit tests, tests/unit/core: 100 % of lines and branches, or it fails
-	@$(PYTEST) --quiet -m "not full" tests/unit/core --cov=authz/core --cov-report=
+coverage: PROCESSES := 2
+coverage: $(STAMP) ## the pure core under its own unit tests: 100 % of lines and branches, or it fails; ALL=1 also runs those marked full
+	@$(PYTEST) --quiet $(if $(ALL),,-m "not full") tests/unit/core --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"
 
 mutants: $(STAMP) $(MUTMUT) ## 300 small mistakes in each of three parts of the core: the tests notice 95 %, or it fails

@@ -7,6 +7,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.support.examples import share_by_default
 from tests.support.message_types import remember_type_hints
+from tests.support.shared_authorities import share_authorities
 
 LONGEST_IN_A_NAME = 40
 # Folders whose tests share started parts (an Airflow, a broker, another user): one process runs them all.
@@ -40,6 +41,7 @@ CAPABILITIES = {
 
 share_by_default()
 remember_type_hints()
+share_authorities()
 
 
 class _ByParts(LoadFileScheduling):
@@ -57,16 +59,18 @@ def pytest_xdist_make_scheduler(config, log):
 
 def _place(item):
     ranks = [rank for rank, folder in enumerate(LONGEST_FIRST) if item.nodeid.startswith(folder)]
-    return ranks[0] if ranks else len(LONGEST_FIRST)
+    return ranks[0] if ranks else len(LONGEST_FIRST) + (item.get_closest_marker("no_cover") is None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items):
-    """The longest folders first; the tests of a folder stay in their order."""
-    items.sort(key=_place)
+    """The longest folders first, whose tests stay in their order; of the others first what tries many examples."""
     for item in items:
         if item.nodeid.startswith(REAL) and item.nodeid.partition("::")[0] not in CAPABILITIES:
             item.add_marker(pytest.mark.full)
+        if item.get_closest_marker("full"):
+            item.add_marker(pytest.mark.no_cover)  # `make coverage` counts without them, so it need not watch them
+    items.sort(key=_place)
 
 
 def pytest_make_parametrize_id(val, argname):

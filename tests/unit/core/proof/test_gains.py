@@ -202,6 +202,7 @@ def none_is_missed(first, count, plane, asked_each):
     return compared
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("plane", list(Plane))
 @pytest.mark.parametrize("block", range(5))
 def test_every_gain_is_found_and_true(plane, block):

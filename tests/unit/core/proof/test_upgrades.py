@@ -216,6 +216,7 @@ def real_ones(first, count, versions):
     return compared
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("versions", REAL, ids=" to ".join)
 def test_every_gain_and_loss_of_an_upgrade_is_found_and_true(versions):
     assert real_ones(0, 6, versions) > 50
@@ -293,6 +294,7 @@ def small_ones(first, count):
     return compared
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("block", range(4))
 def test_every_gain_between_small_catalogues_is_found_and_true(block):
     assert small_ones(block * 50, 50) > 20
