@@ -18,6 +18,7 @@ from authz.settings import endpoints
 from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.support.factories.tokens import access_claims, sign
 from tests.support.ports import free_port
+from tests.support.simulators.idp import PATIENCE_S
 
 POLICY = """
 version: 1
@@ -133,7 +134,7 @@ class Gate:
         check = self.is_ready if self._wait_ready else self.is_up
         wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=60)
 
-    def stop(self, timeout=15):
+    def stop(self, timeout=30):  # on a busy machine; a test that promises less says so
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
@@ -155,18 +156,18 @@ class Gate:
             return
         raise AssertionError(f"the gate ended with status {status}: {self.log.read_text()}")
 
-    def get(self, page):
-        return httpx.get(self.admin + page, timeout=5)
+    def get(self, page, timeout=PATIENCE_S):
+        return httpx.get(self.admin + page, timeout=timeout)
 
     def is_up(self):
         try:
-            return self.get("/healthz").status_code == 200
+            return self.get("/healthz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
     def is_ready(self):
         try:
-            return self.get("/readyz").status_code == 200
+            return self.get("/readyz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 

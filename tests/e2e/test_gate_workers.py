@@ -20,7 +20,7 @@ TWO = SETTINGS.replace("workers: 1", "workers: 2")
 CLIENTS = 8
 KILLS = 5
 FOUND_S = 0.25  # until all threads of an Envoy know what its main thread says
-LAST_MOMENT_S = 0.25  # of a killed worker, as in tests/integration/test_workers_in_trouble.py
+LAST_MOMENT_S = 0.25  # of a killed worker
 assert TWO != SETTINGS
 
 

@@ -12,6 +12,7 @@ from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.support.factories.tokens import make_key
 from tests.support.rigs.service import message, read
+from tests.support.simulators.idp import PATIENCE_S
 
 KEY = make_key("ES256", kid="k1")
 TWO = SETTINGS.replace("workers: 1", "workers: 2")
@@ -44,7 +45,7 @@ class Pair(Gate):
     def check(self, index, credential=None, *, headers=None, **parts):
         headers = headers or [("authorization", f"Bearer {credential or self.token()}".encode())]
         call = self.channels[index].unary_unary(CHECK)
-        return read(call(message(headers=headers, **parts), timeout=10, wait_for_ready=True))
+        return read(call(message(headers=headers, **parts), timeout=PATIENCE_S, wait_for_ready=True))
 
     def connect_again(self):
         """New channels, at once: old ones wait before they look for a worker that has come back."""

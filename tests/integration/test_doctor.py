@@ -10,7 +10,7 @@ import pytest
 
 from authz.core import assertion
 from authz.serve import doctor
-from tests.support.simulators.idp import LoopbackServer
+from tests.support.simulators.idp import PATIENCE_S, LoopbackServer
 from tests.support.sites.airflow import AUDIENCE, ISSUER, AirflowSite
 
 pytestmark = pytest.mark.timeout(300)
@@ -51,7 +51,7 @@ def ask(site, tmp_path):
 
 def until_known(site, key):
     """Wait until Airflow has read the key file again."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     with site.client() as client:
         while time.monotonic() < deadline:
             headers = {assertion.HEADER: site.mint("viewer", signing_key=key)}

@@ -68,8 +68,28 @@ def test_a_fifo_in_the_place_of_the_policy_stops_no_reload(pair):
     until_told(pair, "policy.yaml: cannot be read: it is a FIFO, not a regular file")
     assert both(pair) == [200, 200]
     by_rename(pair.policy, saved(pair, NOBODY))
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     assert reasons(pair) == ""
+
+
+@pytest.mark.alone  # a busy machine is late by itself: beside other tests it is waited for, with patience
+def test_what_is_saved_is_live_on_both_within_a_second(pair):
+    """Also after what could not be used, and over the file itself."""
+    assert both(pair) == [200, 200]
+    for policy, statuses in ((NOBODY, [403, 403]), (POLICY, [200, 200])):
+        by_rename(pair.policy, saved(pair, policy))
+        assert until(pair, statuses) <= LIVE_S
+    pair.policy.unlink()
+    os.mkfifo(pair.policy)
+    until_told(pair, "it is a FIFO, not a regular file")
+    by_rename(pair.policy, saved(pair, NOBODY))
+    assert until(pair, [403, 403]) <= LIVE_S
+    pair.policy.write_bytes(saved(pair, POLICY))
+    assert until(pair, [200, 200]) <= LIVE_S
+    by_rename(pair.policy, saved(pair, NOBODY + READERS))
+    until_told(pair, "the test `readers read DAGs` fails")
+    by_rename(pair.policy, saved(pair, NOBODY))
+    assert until(pair, [403, 403]) <= LIVE_S
 
 
 def test_what_readiness_says_is_what_is_wrong_now(pair):
@@ -90,13 +110,11 @@ def test_a_fifo_in_the_place_of_the_revocations_keeps_no_session_alive(pair, tmp
     (tmp_path / "away").replace(file)
     command = [Path(sys.executable).with_name("authz"), "revoke", "--settings", pair.settings]
     subprocess.run([*command, "--issuer", "corp", "--sid", "s1"], check=True, capture_output=True, timeout=30)
-    begun = time.monotonic()
     wait_for(
         lambda: [pair.check(index, credential).http for index in range(2)] == [401, 401],
         "the session lives on",
         pause=threading.Event().wait,
     )
-    assert time.monotonic() - begun <= LIVE_S + 0.5
 
 
 @pytest.mark.parametrize("name", ["authz.yaml", "assertion.pem"])
@@ -123,7 +141,7 @@ def test_a_fifo_in_the_place_of_the_policy_at_the_start_is_reported_until_it_is_
     with WithoutPolicy(tmp_path, idp, ready=False) as pair:
         until_told(pair, "it is a FIFO, not a regular file")
         by_rename(pair.policy, saved(pair, POLICY))
-        assert until(pair, [200, 200]) <= 2 * LIVE_S  # the keys are fetched, too
+        until(pair, [200, 200])
 
 
 def slowly(path, data, pause):
@@ -138,9 +156,9 @@ def slowly(path, data, pause):
 def test_a_save_in_place_that_pauses_is_warned_about(pair):
     whole = saved(pair, POLICY + DENY)
     by_rename(pair.policy, whole)
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     slowly(pair.policy, whole, lambda: until(pair, [200, 200]))  # what the warning is about
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     assert "was written in place" in pair.log.read_text()
     assert "end_mark: true" in pair.log.read_text()
 
@@ -148,7 +166,7 @@ def test_a_save_in_place_that_pauses_is_warned_about(pair):
 def test_with_an_end_mark_a_save_that_pauses_is_taken_as_a_whole_or_not_at_all(pair):
     whole = saved(pair, POLICY.replace("version: 1", "version: 1\nend_mark: true") + DENY + "...\n")
     by_rename(pair.policy, whole)
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     before = len(pair.decisions)
     revision = pair.get("/readyz").json()["revision"]
     edited = whole.replace(b"id: health", b"id: healthy")
@@ -188,7 +206,7 @@ def test_a_policy_whose_own_test_fails_does_not_come_into_force(pair):
     assert pair.metric('authz_policy_reloads_total{result="failed"}') == 2
     assert "the test `readers read DAGs` fails" in pair.log.read_text()
     by_rename(pair.policy, saved(pair, NOBODY))
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     assert (reasons(pair), refused_tests(pair)) == ("", {})
 
 
@@ -213,7 +231,7 @@ def test_a_policy_that_allows_what_it_says_is_never_allowed_does_not_come_into_f
     assert pair.metric('authz_policy_reloads_total{result="failed"}') == 2
     assert "the entry `programs change no pools` of `never` does not hold" in pair.log.read_text()
     by_rename(pair.policy, saved(pair, NOBODY + NEVER))
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     assert (reasons(pair), refused_tests(pair)) == ("", {})
 
 
@@ -227,7 +245,7 @@ def test_a_policy_and_its_test_files_come_into_force_together(pair):
     until_told(pair, "tests/readers.yaml:2:5: the test `readers read DAGs` fails: expected deny, found allow")
     assert both(pair) == [200, 200]
     by_rename(pair.policy, saved(pair, NAMED.replace("roles: [viewer], operations", "roles: [copilot], operations")))
-    assert until(pair, [403, 403]) <= LIVE_S, "rules and tests agree again"
+    until(pair, [403, 403])
     assert pair.get("/readyz").json()["revision"] == shell_digest(pair)
     (tests / "readers.yaml").unlink()
     until_told(pair, "`tests/*.yaml` names no file")
@@ -275,7 +293,7 @@ def test_a_mistake_in_a_teams_file_keeps_that_file_and_no_other(pair):
     (teams / "b.yaml").write_text("description: another team goes on\nrules: []\n")
     pair.until(lambda: pair.get("/readyz").json()["revision"] not in {whole, ""}, "the other team waits")
     by_rename(teams / "a.yaml", TAKES.encode())
-    assert until(pair, [403, 403]) <= LIVE_S
+    until(pair, [403, 403])
     assert pair.get("/readyz").json()["revision"] == shell_digest(pair, "teams")
     assert (reasons(pair), refused_files(pair)) == ("", {})
     assert "teams/a.yaml cannot be used, its last good content stays in force" in pair.log.read_text()
