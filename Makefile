@@ -64,7 +64,7 @@ TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
 
-test-installed: $(TESTED_WITH) # what the tests need, without running them
+test-installed: $(TESTED_WITH) ## everything that the tests need, without running them
 
 # Only the files that have such tests: reading all of them takes longer than some of these tests.
 ALONE = $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.alone' tests)

@@ -45,7 +45,6 @@ def allowed(known, caller, target, dag):
     return any(shows(request, caller.identity(known), known, shown) for request, shown in filter(None, questions))
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("block", range(4))
 def test_cells_say_what_the_engine_grants(block):
     for number in range(block * 15, block * 15 + 15):

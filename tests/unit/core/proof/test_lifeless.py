@@ -97,6 +97,14 @@ def test_a_group_that_gives_a_denied_role_too_is_kept_from_the_rule():
     assert found(ALLOW.replace("[r]", "[s]"), "id: d, plane: inbound, deny: true, roles: [r]") == []
 
 
+def test_a_deny_rule_about_another_destination_keeps_no_one_from_a_rule():
+    head = SHORT.replace("inbound: [a]", "egress: [a]")
+    rule = 'id: a, plane: egress, roles: [r], destinations: [orders], paths: ["/**"]'
+    deny = "id: d, plane: egress, deny: true, destinations: "
+    assert found(rule, f"{deny}[stock]", head=head) == []
+    assert found(rule, f"{deny}[stock, orders]", head=head) == [("a", ("d",))]
+
+
 def test_a_deny_rule_with_an_end_keeps_no_one_for_ever():
     deny = "id: d, plane: inbound, deny: true, roles: [s]"
     assert found(ALLOW, f"{deny}, until: 2030-01-01") == []

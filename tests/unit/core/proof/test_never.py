@@ -344,6 +344,13 @@ def test_whole_issuers_may_have_a_role_or_be_excepted():
     assert reasons('{except: [external], operations: ["connections:read"]}', theirs) == []
 
 
+def test_of_a_rules_destinations_those_of_the_entry_count():
+    both = "  - {id: both, plane: egress, roles: [etl], destinations: [ledger, stock], paths: [/x]}\n"
+    entry = "{plane: egress, destinations: [%s], hosts: [other], roles: [etl]}"
+    assert reasons(entry % "stock", WHOLE + both) == ["client `etl`: both"]
+    assert reasons(entry % "books", WHOLE + both) == []
+
+
 def test_a_violation_names_who_what_rule_and_a_command():
     bundle = Bundle(WHOLE.encode(), "policy.yaml")
     entry = b'never:\n  - {name: n, roles: [bot], operations: ["variables:*"]}\n'

@@ -108,7 +108,6 @@ def test_on_egress_every_change_counts():
     assert Changes(before, load(RULES.replace("[GET]", "[POST]"))).may_differ(asked, who, who, decision)
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("plane", [Plane.INBOUND, Plane.EGRESS])
 def test_what_need_not_be_evaluated_is_decided_alike(plane):
     rng = random.Random(SEED)  # noqa: S311 no secret
