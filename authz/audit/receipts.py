@@ -69,11 +69,14 @@ def prove(folder: Path, record: Record, keys: Sequence[VerifierKey]) -> bytes:
             tiles are not what was signed.
         OSError: something cannot be read.
     """
-    data = _witnessed(folder, record, keys) or read_regular(folder / CHECKPOINT, note.MOST_BYTES)
+    path = folder / WITNESSED
+    if not (data := _witnessed(folder, record, keys)):
+        path = folder / CHECKPOINT
+        data = read_regular(path, note.MOST_BYTES)
     try:
         head, signers = read_signed(data, keys)
     except AuditBrokenError as error:
-        raise AuditBrokenError(f"{folder / CHECKPOINT}: {error}") from None
+        raise AuditBrokenError(f"{path}: {error}") from None
     if record.index >= head.size:
         raise AuditBrokenError(
             f"record {record.index} is newer than the last checkpoint, which covers {head.size}: wait for the next one"
@@ -111,11 +114,8 @@ def check(data: bytes, demand: Demand, line: bytes | None = None) -> tuple[recei
         AuditBrokenError: the receipt does not prove it, or its checkpoint is not cosigned as demanded.
         ValueError: `line` is no line of a log, or there is no key.
     """
-    entry = receipt.parse(data).extra if line is None else entry_of(line)
-    failure: Exception = ValueError("no key was given")
-    for key in demand.keys:
-        try:
-            return receipt.verify(data, entry, demand.trust(key)), entry
-        except AuditBrokenError as error:
-            failure = error
-    raise failure
+    if not demand.keys:
+        raise ValueError("no key was given")
+    made = receipt.parse(data)
+    entry = made.extra if line is None else entry_of(line)
+    return receipt.verify(data, entry, demand.trust_in(made.checkpoint)), entry

@@ -4,7 +4,7 @@ Law: a status is whole or not there. One older than `SILENT_S` says nothing any 
 `beat` and ages are of this machine's monotonic clock, which all its processes share.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,18 @@ SILENT_S: Final = 5.0
 """After so many seconds without a sign of the log's writer, records are refused."""
 _NAME: Final = "status"
 _MOST_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessStatus:
+    """What is known of a witness; the values are those of `Asked` in `authz.core.audit.cosigning`."""
+
+    name: str
+    known: int
+    cosigned_at: int
+    problem: str
+    conflict: bool
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +49,8 @@ class LogStatus:
         lost: access logs that are gone or were truncated, and may not have been read to their end.
         unread: which access logs cannot be read now, and why; "" if all can.
         witnessed: lines that the last checkpoint with a quorum of cosignatures covers.
-        witnessed_at: when that was kept, or the writer was started, in seconds since the epoch.
-        witnesses: of each witness, the fields of `authz.audit.witnesses.WitnessStatus`.
+        witnessed_at: when that was kept; without one, when the writer was started. In seconds since the epoch.
+        witnesses: what is known of each witness.
     """
 
     beat: float
@@ -56,7 +68,7 @@ class LogStatus:
     unread: str = ""
     witnessed: int = 0
     witnessed_at: float = 0.0
-    witnesses: list[dict[str, Any]] = field(default_factory=list)
+    witnesses: tuple[WitnessStatus, ...] = ()
 
     def oldest_s(self, now: float) -> float:
         """At least so long has the oldest record waited to be logged, in seconds."""
@@ -84,6 +96,8 @@ def write_status(spool: Path, status: LogStatus) -> None:
 def read_status(spool: Path) -> LogStatus | None:
     """What was said last; None if nothing was, or it cannot be read."""
     try:
-        return LogStatus(**orjson.loads(read_regular(spool / _NAME, _MOST_BYTES)))
-    except (OSError, ValueError, TypeError):
+        said: dict[str, Any] = orjson.loads(read_regular(spool / _NAME, _MOST_BYTES))
+        witnesses = tuple(WitnessStatus(**one) for one in said.pop("witnesses"))
+        return LogStatus(**said, witnesses=witnesses)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

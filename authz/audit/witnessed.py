@@ -45,6 +45,15 @@ class Demand:
         """
         return Trust(log=key, witnesses=self.witnesses, quorum=self.quorum)
 
+    def trust_in(self, signed: bytes) -> Trust:
+        """The demand, of a checkpoint in a signed note: of the key that signed it.
+
+        Raises:
+            AuditBrokenError: it is malformed, or none of the log's keys has signed it.
+            ValueError: see `Trust`.
+        """
+        return self.trust(min(read_signed(signed, self.keys)[1], key=str))
+
 
 def read(data: bytes, demand: Demand, path: Path | str) -> Older:
     """The checkpoint in a note, if it is as demanded.
@@ -53,9 +62,8 @@ def read(data: bytes, demand: Demand, path: Path | str) -> Older:
         AuditBrokenError: it is not.
         ValueError: see `Trust`.
     """
-    head, signers = read_signed(data, demand.keys)
-    verified = checkpoint.verify(data, demand.trust(min(signers, key=str)))
-    return Older(path=path, head=head, cosigned=verified.cosigned)
+    verified = checkpoint.verify(data, demand.trust_in(data))
+    return Older(path=path, head=verified.checkpoint, cosigned=verified.cosigned)
 
 
 def kept(folder: Path, demand: Demand) -> Older | None:

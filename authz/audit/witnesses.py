@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from authz.audit.status import WitnessStatus
 from authz.audit.tile_files import TileFiles
 from authz.core.audit.checkpoint import Trust
 from authz.core.audit.cosigning import Asked, Cosigning, Head, Pace, Result
@@ -40,6 +41,7 @@ _LOOK_S: Final = 0.25
 _MOST_PROBLEM: Final = 500  # characters: all of them are in the writer's status, which is bounded
 _TRIES: Final = 3  # the size that we know, the one that the witness says, and one more if it was asked meanwhile
 _OK, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 200, 403, 404, 409, 422
+_REPLACED: Final = "the log does not continue the {} records of it that the witness knows: it was replaced"
 _REFUSALS: Final = {
     _FORBIDDEN: "it does not trust the log's keys: give its operator what `authz audit key` prints",
     _NOT_FOUND: "it does not know this log: give its operator what `authz audit key` prints",
@@ -52,18 +54,6 @@ class Witness:
 
     key: VerifierKey
     url: Url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WitnessStatus:
-    """What is known of a witness; the values are those of `Asked` in `authz.core.audit.cosigning`."""
-
-    name: str
-    known: int
-    cosigned_at: int
-    problem: str
-    conflict: bool
-    counts: dict[str, int]
 
 
 class _FailedError(Exception):
@@ -97,9 +87,12 @@ class Client:
         """
         size = head.checkpoint.size
         for _ in range(_TRIES):
-            found = self._ask(head, min(known, size))
+            known = min(known, size)
+            found = self._ask(head, known)
             if isinstance(found, Signature):
                 return found
+            if found == known == size:
+                raise _FailedError(Result.CONFLICT, _REPLACED.format(size))
             if found > size:
                 text = f"it knows {found} records of this log, which has {size}: the log was cut or rolled back"
                 raise _FailedError(Result.CONFLICT, text)
@@ -133,9 +126,8 @@ class Client:
                 return read_size(answer.data)
         except AuditBrokenError as error:
             raise _FailedError(Result.INVALID, f"{self._url} answers with what is no cosignature: {error}") from None
-        if answer.status == _UNPROCESSABLE and old:
-            text = f"the log does not continue the {old} records of it that the witness knows: it was replaced"
-            raise _FailedError(Result.CONFLICT, text)
+        if (answer.status == _UNPROCESSABLE and old) or (answer.status == _CONFLICT and old == head.checkpoint.size):
+            raise _FailedError(Result.CONFLICT, _REPLACED.format(old))
         text = _REFUSALS.get(answer.status, f"{self._url} answers with status {answer.status}")
         raise _FailedError(Result.REFUSED, text)
 

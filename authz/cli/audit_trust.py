@@ -73,19 +73,23 @@ def asked(urls: Sequence[str], origin: str, demand: "Demand") -> list["Older"]:
         ConfigError: one cannot be asked, or shows no checkpoint of the log that it cosigned.
     """
     from authz.audit import witnessed  # noqa: PLC0415 see above
-    from authz.settings.urls import endpoint, prefix  # noqa: PLC0415 see above
+    from authz.settings.urls import endpoint, prefix, shown  # noqa: PLC0415 see above
 
     if urls and not demand.witnesses:
         raise click.UsageError("--ask-witness needs the witness's key: give --witness KEY")
     found = []
-    for url in urls:
+    for text in urls:
         try:
-            found.append(witnessed.ask(endpoint(prefix(url)), origin, demand))
+            url = endpoint(prefix(text))
+        except ValueError as error:
+            raise ConfigError([Problem("--ask-witness", 0, 0, str(error), _ASK_HINT)]) from None
+        try:
+            found.append(witnessed.ask(url, origin, demand))
         except FetchError as error:
-            text = f"the witness cannot be asked: {error.detail}"
-            raise ConfigError([Problem("--ask-witness", 0, 0, text, _ASK_HINT)]) from None
+            problem = f"the witness cannot be asked: {error.detail}"
+            raise ConfigError([Problem("--ask-witness", 0, 0, problem, _ASK_HINT)]) from None
         except (AuditBrokenError, ValueError) as error:
-            raise ConfigError([Problem("--ask-witness", 0, 0, f"{url}: {error}", _ASK_HINT)]) from None
+            raise ConfigError([Problem("--ask-witness", 0, 0, f"{shown(url)}: {error}", _ASK_HINT)]) from None
     return found
 
 

@@ -6,7 +6,8 @@ Law 2: it ends after the last worker has ended, with everything in the log and s
 the spool for the next start, and that is reported.
 Law 3: the writer of the gate before, which still logs what its workers left, is waited for.
 Law 4: what came of decisions, in Envoy's access logs, is read by it alone, and after the records of a round.
-Law 5: a disk that is full or broken at the start is waited for, as later: `audit.on_failure` says what workers do.
+Law 5: a disk that is full or broken at the start is waited for, as later, if the spool is on another one:
+`audit.on_failure` says what workers do.
 Law 6: witnesses are asked by threads of their own. The writer leaves them checkpoints and keeps what a quorum cosigned,
 so no witness can hold it up, but at the very end for a moment.
 Law 7: a log that is not what was signed is not continued: the process ends, and records are refused until someone has
@@ -17,14 +18,16 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from authz.audit.drain import Drain
+from authz.audit.layout import WITNESSED
 from authz.audit.log import AuditLog, Limits
 from authz.audit.outcomes import Outcomes
 from authz.audit.signing import LogKey, load_keys, origin_of
@@ -77,7 +80,7 @@ class LogWriter:
         self._clock, self._show = clock, show
         origin = origin_of(settings.assertion.issuer, settings.gate_name)
         keys = load_keys([Path(name) for name in audit.keys], origin)
-        self._witnesses = _witnesses_of(settings, keys, clock)
+        trust = _trust_of(settings, keys)
         limits = Limits(
             records=audit.checkpoints.records,
             seconds=audit.checkpoints.every,
@@ -105,10 +108,11 @@ class LogWriter:
                 raise
             hint = "make the folder above it first" if isinstance(error, FileNotFoundError) else ""
             raise ConfigError([self._problem(f"the log cannot be written: {why(error)}", hint)]) from None
+        self._witnesses = None if trust is None else _witnesses_of(settings, trust, clock)
         self._failed, self._mute = "", False
         self._said_at = self._printed_at = float("-inf")
         self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed
-        self._witnessed_at, self._unkept = self._signed_at, b""
+        self._witnessed_at, self._unkept = min(_time_of(self._folder / WITNESSED), self._signed_at), b""
         self._empty_at, self._behind = clock.monotonic(), False
         self._over = threading.Event()
         self._compressor = Background(self._compress, name="log-compressor")
@@ -207,7 +211,7 @@ class LogWriter:
             unread=self._outcomes.problem,
             witnessed=status.witnessed,
             witnessed_at=self._witnessed_at,
-            witnesses=[asdict(one) for one in self._witnesses.status()] if self._witnesses is not None else [],
+            witnesses=tuple(self._witnesses.status()) if self._witnesses is not None else (),
         )
         try:
             write_status(self._spool, found)
@@ -314,8 +318,16 @@ def _longest_s(settings: Settings) -> float:
     return settings.shutdown.longest + 2 * _MARGIN_S
 
 
-def _witnesses_of(settings: Settings, keys: Sequence[LogKey], clock: Clock) -> Witnesses | None:
-    """The witnesses that the settings name; None if there are none.
+def _time_of(path: Path) -> float:
+    """When a file was written, in seconds since the epoch; infinite if it cannot be known."""
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return math.inf
+
+
+def _trust_of(settings: Settings, keys: Sequence[LogKey]) -> Trust | None:
+    """The log's newest key, and the witnesses that the settings name; None if there are none.
 
     Raises:
         ConfigError: one of them has a key of the log.
@@ -323,11 +335,15 @@ def _witnesses_of(settings: Settings, keys: Sequence[LogKey], clock: Clock) -> W
     audit = settings.audit
     if not audit.witnesses:
         return None
-    found = [Witness(VerifierKey.parse(one.key), Url.parse(one.url)) for one in audit.witnesses]
-    public = tuple(one.key for one in found)
+    public = tuple(VerifierKey.parse(one.key) for one in audit.witnesses)
     try:
         trusts = [Trust(log=key.public, witnesses=public, quorum=audit.quorum) for key in keys]
     except ValueError as error:
         hint = "a witness has a key of its own"
         raise ConfigError([Problem(audit.keys[0], 0, 0, f"`audit.witnesses`: {error}", hint)]) from None
-    return Witnesses(found, trusts[0], TileFiles(Path(audit.log)), clock)
+    return trusts[0]
+
+
+def _witnesses_of(settings: Settings, trust: Trust, clock: Clock) -> Witnesses:
+    found = [Witness(VerifierKey.parse(one.key), Url.parse(one.url)) for one in settings.audit.witnesses]
+    return Witnesses(found, trust, TileFiles(Path(settings.audit.log)), clock)

@@ -26,8 +26,13 @@ def endpoint(text: str) -> Url:
     except ValueError as error:
         raise ValueError(f"{error}: write it as https://host/path") from None  # not quoted: it may hold a password
     if found.scheme == "http" and not names_loopback(found.host):
-        raise ValueError(f"{text!r}: http is for this machine only; write https")
+        raise ValueError(f"{shown(found)!r}: http is for this machine only; write https")
     return found
+
+
+def shown(found: Url) -> str:
+    """What a message says of a URL: no query, which may hold a key."""
+    return found.origin + found.path
 
 
 def url(text: str) -> str:
@@ -38,22 +43,22 @@ def url(text: str) -> str:
 
 def end_of_sessions(text: str) -> str:
     """The URL where a session ends, or nothing."""
-    if text and endpoint(text).query:
-        raise ValueError(f"{text!r}: an end_session_endpoint has no query (one is added)")
+    if text and (found := endpoint(text)).query:
+        raise ValueError(f"{shown(found)!r}: an end_session_endpoint has no query (one is added)")
     return text
 
 
 def prefix(text: str) -> str:
     """A URL without a query, to which a path is added."""
-    if endpoint(text).query:
-        raise ValueError(f"{text!r}: a path is added to this URL, so it has no query")
+    if (found := endpoint(text)).query:
+        raise ValueError(f"{shown(found)!r}: a path is added to this URL, so it has no query")
     return text
 
 
 def origin(text: str) -> str:
     """A URL without a path."""
-    if endpoint(text).target != "/":
-        raise ValueError(f"{text!r}: the public URL is an origin, without a path")
+    if (found := endpoint(text)).target != "/":
+        raise ValueError(f"{shown(found)!r}: the public URL is an origin, without a path")
     return text
 
 

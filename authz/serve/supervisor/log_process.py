@@ -49,17 +49,31 @@ def run(settings: Settings, context: WorkerContext) -> int:
         # The supervisor blocks signals, and we inherit that: one that came while we started must find its handler.
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         Background(_follow, args=(lifeline, ending), name="lifeline").start()
-        writer = _opened(settings, ending, lifeline)
+        listens = _Listens(lifeline)
+        writer = _opened(settings, ending, listens)
         if writer is None:
             return 1
         writer.begin()
-        _listens(lifeline)
+        listens.say()
         status = writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
         signal.pthread_sigmask(signal.SIG_BLOCK, _END)  # one that comes now must not end us badly
         return status
 
 
-def _opened(settings: Settings, ending: _Ending, lifeline: socket.socket) -> LogWriter | None:
+class _Listens:
+    """Tells the supervisor, once, that workers can start."""
+
+    def __init__(self, lifeline: socket.socket) -> None:
+        self._lifeline: socket.socket | None = lifeline
+
+    def say(self) -> None:
+        lifeline, self._lifeline = self._lifeline, None
+        if lifeline is not None:
+            with contextlib.suppress(OSError):  # the supervisor is gone
+                lifeline.sendall(LISTENING)
+
+
+def _opened(settings: Settings, ending: _Ending, listens: _Listens) -> LogWriter | None:
     """The writer, as soon as the log's disk lets it be opened; None if the end comes before."""
     clock, said = SystemClock(), ""
     while not ending.now:
@@ -69,15 +83,10 @@ def _opened(settings: Settings, ending: _Ending, lifeline: socket.socket) -> Log
             text = say_unwritable(Path(settings.spool), clock, error)
         if text != said:
             log.error("%s", text)
-            _listens(lifeline)  # workers start, and refuse or count: the settings say which
         said = text
+        listens.say()  # workers refuse or count until then: the settings say which
         time.sleep(_RETRY_S)
     return None
-
-
-def _listens(lifeline: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the supervisor is gone
-        lifeline.sendall(LISTENING)
 
 
 def _follow(lifeline: socket.socket, ending: _Ending) -> None:

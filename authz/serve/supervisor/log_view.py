@@ -49,7 +49,7 @@ class LogView:
         if status.witnesses:
             notes["witnessed"] = status.witnessed
             notes["witnesses"] = {
-                one["name"]: {"records": one["known"], **({"problem": one["problem"]} if one["problem"] else {})}
+                one.name: {"records": one.known, **({"problem": one.problem} if one.problem else {})}
                 for one in status.witnesses
             }
         return {"log": {"records": status.size, "checkpoint": status.head, **notes}}
@@ -100,16 +100,16 @@ def _of_witnesses(status: LogStatus) -> Iterator[Metric]:
     """The metrics of cosigning. A witness's name is that in the settings."""
     text = "Lines that the last checkpoint with a quorum of cosignatures covers."
     yield GaugeMetricFamily("authz_log_witness_records", text, status.witnessed)
-    text = "When that checkpoint was kept, or the log's writer was started, in seconds since the epoch."
+    text = "When that checkpoint was kept; without one, when the log's writer was started. Seconds since the epoch."
     yield GaugeMetricFamily("authz_log_witness_timestamp_seconds", text, status.witnessed_at)
     text = "Whether the witness knows another history of the log: a longer one, or one that it does not continue."
     conflicts = GaugeMetricFamily("authz_log_witness_conflict", text, labels=["witness"])
     text = "Requests to a witness to cosign a checkpoint, by what came of them."
     requests = CounterMetricFamily("authz_log_witness_requests", text, labels=["witness", "result"])
     for one in status.witnesses:
-        conflicts.add_metric([one["name"]], int(one["conflict"]))
-        for result, count in one["counts"].items():
-            requests.add_metric([one["name"], result], count)
+        conflicts.add_metric([one.name], int(one.conflict))
+        for result, count in one.counts.items():
+            requests.add_metric([one.name, result], count)
     yield from (conflicts, requests)
 
 

@@ -123,6 +123,8 @@ class Witness:
             latest = self.latest.get(origin)
             if old != (latest.size if latest else 0):
                 raise Refused(409, b"%d\n" % latest.size if latest else b"0\n", "text/x.tlog.size")
+            if latest and old == size and root != latest.root:
+                raise Refused(409, b"another root\n", "text/plain")
             if size == 0 and root != hashlib.sha256(b"").digest():
                 raise Refused(422)
             if old == 0:

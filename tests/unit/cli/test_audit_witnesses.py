@@ -80,6 +80,15 @@ def test_all_that_are_given_must_have_cosigned_unless_a_quorum_says_fewer(folder
     assert (exit_status, "2 witnesses cosigned the checkpoint, 3 must have" in err) == (1, True)
 
 
+def test_a_receipt_of_a_log_with_two_keys_says_what_its_quorum_lacks(folder):
+    """Only one of the keys signed: the other is no reason to say that none did."""
+    assert run("prove", ID, folder, "--key", KEY, "--output", "receipt")[0] == 0
+    other = str(Key(ORIGIN, 99).public)
+    for keys in (("--key", KEY, "--key", other), ("--key", other, "--key", KEY)):
+        exit_status, _, err = run("check-receipt", "receipt", *keys, *ALL)
+        assert (exit_status, "2 witnesses cosigned the checkpoint, 3 must have" in err) == (1, True), err
+
+
 def test_without_a_witnessed_checkpoint_no_quorum_has_cosigned(folder):
     (folder / WITNESSED).unlink()
     exit_status, _, err = verify(folder, "--witness", W0)

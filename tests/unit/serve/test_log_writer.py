@@ -231,7 +231,7 @@ def test_what_a_quorum_cosigned_is_kept_and_the_last_checkpoint_is_cosigned_befo
     with Witness("witness.example/w1", 1, [key]) as one, Witness("witness.example/w2", 2, [key]) as two:
         with Process(tmp_path, witnessed(one, two, quorum=2)) as process:
             wait_for(lambda: process.says().witnessed)
-            assert {two["name"]: two["problem"] for two in process.says().witnesses} == {one.name: "", two.name: ""}
+            assert {said.name: said.problem for said in process.says().witnesses} == {one.name: "", two.name: ""}
             worker = SpoolWriter(process.spool, 0)
             worker.put(record(0, 1))
             worker.close()
@@ -243,13 +243,29 @@ def test_what_a_quorum_cosigned_is_kept_and_the_last_checkpoint_is_cosigned_befo
         assert one.latest[ORIGIN].size == found.checkpoint.size
 
 
+def test_a_disk_that_has_no_room_yet_leaves_the_log_to_the_next_try(tmp_path, monkeypatch):
+    """Also where the log could be opened, and only what belongs to it could not be written."""
+    with Process(tmp_path):
+        pass
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(drain.Drain, "__init__", full)
+        with pytest.raises(OSError, match="No space left"):
+            Process(tmp_path)
+    with Process(tmp_path) as process:  # at once: no one else holds the log
+        wait_for(lambda: process.says().signed)
+
+
 @pytest.mark.parametrize("how", [hanging, status(500)])
 def test_a_bad_witness_holds_up_neither_records_nor_the_end(tmp_path, key, how, monkeypatch):
     monkeypatch.setattr(witnesses, "LIMITS", Limits(timeout_s=0.2))
     with Witness("witness.example/w1", 1, [key]) as one:
         one.misbehave(how)
         with Process(tmp_path, witnessed(one)) as process:
-            wait_for(lambda: process.says().witnesses[0]["problem"])
+            wait_for(lambda: process.says().witnesses[0].problem)
             worker = SpoolWriter(process.spool, 0)
             for number in range(20):
                 worker.put(record(0, number))

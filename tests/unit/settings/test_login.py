@@ -1,7 +1,7 @@
 import pytest
 
 from authz.core.errors import ConfigError
-from authz.settings.urls import endpoint
+from authz.settings.urls import end_of_sessions, endpoint, origin, prefix
 from tests.support.envoy_settings import parsed
 
 GOOD = {
@@ -61,6 +61,17 @@ def test_what_is_no_url_of_a_login(text):
     for place in ("authorization_endpoint", "token_endpoint", "end_session_endpoint", "public_url"):
         with pytest.raises(ConfigError, match=r"URL|http is for this machine|port"):
             loaded(["*"], login=login(**{place: text}))
+
+
+@pytest.mark.parametrize("read", [endpoint, prefix, origin, end_of_sessions])
+def test_no_message_quotes_a_query(read):
+    with pytest.raises(ValueError, match=r"idp\.test/x'") as caught:
+        read("http://idp.test/x?api_key=s3cret")
+    assert "s3cret" not in str(caught.value)
+    if read is not endpoint:
+        with pytest.raises(ValueError, match=r"idp\.test/x'") as caught:
+            read("https://idp.test/x?api_key=s3cret")
+        assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
