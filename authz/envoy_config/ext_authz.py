@@ -58,6 +58,7 @@ def ext_authz_filter(settings: Settings, plane: str) -> HttpFilter:
         include_peer_certificate=False,
         emit_filter_state_stats=True,
         stat_prefix="authz",
+        charge_cluster_response_stats=False,  # else denials count as answers of the upstream, which has seen nothing
     )
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
