@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from authz.audit.status import LogStatus, WitnessStatus
 from authz.core.doctor.kinds import KINDS
 from authz.core.documents.quantities import size_text
 from authz.core.ocsf import ATTRIBUTES
@@ -24,6 +25,7 @@ from authz.core.record import AccessEntry, DagsFields, IdentityEntry, LogEntry, 
 from authz.core.replay import GAPS
 from authz.ops.log_views import VIEWS
 from authz.ops.metrics import Metrics
+from authz.serve.supervisor import log_view
 from authz.serve.supervisor.view import families
 from authz.sessions.grants_port import EVENTS, RESULTS
 from authz.settings import Settings
@@ -100,7 +102,9 @@ def metrics() -> Iterator[str]:
     made.watch_grants(lambda: (0, 0, 0, False), [(event, result) for event in EVENTS for result in RESULTS])
     made.watch_spans(lambda: {"exported": 0, "dropped": 0})
     of_many = families({0: None}, {0: 0})
-    for family in (*made.registry.collect(), *of_many):
+    witness = WitnessStatus(name="w", known=0, cosigned_at=0, problem="", conflict=False, counts={"cosigned": 0})
+    of_log = log_view.families(LogStatus(beat=0.0, witnesses=(witness,)), 0.0, 0, follows=True)
+    for family in (*made.registry.collect(), *of_many, *of_log):
         if family.name.startswith("authz_"):
             labels = sorted({label for sample in family.samples for label in sample.labels} - {"le"})
             name = family.name + ("_total" if family.type == "counter" else "")

@@ -57,29 +57,34 @@ class LogView:
     def metrics(self) -> Iterator[Metric]:
         """The metrics of the log."""
         status = self._status()
-        if status is None:
-            return
-        text = "Lines in the signed log."
-        yield GaugeMetricFamily("authz_log_records", text, status.size)
-        text = "Lines that the log's last checkpoint covers."
-        yield GaugeMetricFamily("authz_log_checkpoint_records", text, status.signed)
-        text = "Time of the log's last checkpoint, in seconds since the epoch."
-        yield GaugeMetricFamily("authz_log_checkpoint_timestamp_seconds", text, status.signed_at)
-        text = "First 48 bits of the root in the log's last checkpoint: for one number of lines it never differs."
-        yield GaugeMetricFamily("authz_log_checkpoint_root", text, root_number(status.head))
-        text = "Whether records cannot be logged now."
-        yield GaugeMetricFamily("authz_log_failed", text, int(bool(status.problem(self._clock.monotonic()))))
-        text = "Age of the oldest record that waits to be logged."
-        yield GaugeMetricFamily("authz_log_lag_seconds", text, status.oldest_s(self._clock.monotonic()))
-        if self._follows:
-            yield from _of_outcomes(status)
-        if status.witnesses:
-            yield from _of_witnesses(status)
-        text = "Times that the log's writer was started because the one before it had ended."
-        yield CounterMetricFamily("authz_log_writer_restarts", text, sum(slot.restarts for slot in self._writer.slots))
+        if status is not None:
+            restarts = sum(slot.restarts for slot in self._writer.slots)
+            yield from families(status, self._clock.monotonic(), restarts, follows=self._follows)
 
     def _status(self) -> LogStatus | None:
         return read_status(self._spool) if self._spool is not None else None
+
+
+def families(status: LogStatus, now: float, restarts: int, *, follows: bool) -> Iterator[Metric]:
+    """The metrics of a log; `restarts` are those of its writer, `follows` says whether it follows access logs."""
+    text = "Lines in the signed log."
+    yield GaugeMetricFamily("authz_log_records", text, status.size)
+    text = "Lines that the log's last checkpoint covers."
+    yield GaugeMetricFamily("authz_log_checkpoint_records", text, status.signed)
+    text = "Time of the log's last checkpoint, in seconds since the epoch."
+    yield GaugeMetricFamily("authz_log_checkpoint_timestamp_seconds", text, status.signed_at)
+    text = "First 48 bits of the root in the log's last checkpoint: for one number of lines it never differs."
+    yield GaugeMetricFamily("authz_log_checkpoint_root", text, root_number(status.head))
+    text = "Whether records cannot be logged now."
+    yield GaugeMetricFamily("authz_log_failed", text, int(bool(status.problem(now))))
+    text = "Age of the oldest record that waits to be logged."
+    yield GaugeMetricFamily("authz_log_lag_seconds", text, status.oldest_s(now))
+    if follows:
+        yield from _of_outcomes(status)
+    if status.witnesses:
+        yield from _of_witnesses(status)
+    text = "Times that the log's writer was started because the one before it had ended."
+    yield CounterMetricFamily("authz_log_writer_restarts", text, restarts)
 
 
 def _of_outcomes(status: LogStatus) -> Iterator[Metric]:
