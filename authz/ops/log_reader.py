@@ -1,9 +1,9 @@
 """The lines of decision logs that were renamed, compressed and written by many workers.
 
 Law: reading changes nothing, and memory is bounded whatever a file holds. A file that ends within its compression or
-within a line, and a line that is too long, are reported with their places; the lines before them are read. The time that
-a compressed file takes is bounded by its size and some seconds: one that no gate can have written is read no further. No
-log of the gate is such a file, whatever callers sent.
+within a line, and a line that is too long, are reported with their places; the lines before them are read. The time
+that a compressed file takes is bounded by its size and some seconds: one that no gate can have written is read no
+further. No log of the gate is such a file, whatever callers sent.
 """
 
 import bz2
