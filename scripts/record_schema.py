@@ -9,23 +9,14 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from authz.core.record import (
-    ACCESS,
-    DECISION,
-    IDENTITY,
-    LOG,
-    OUTCOME,
+    ENTRIES,
     PATH,
     PEOPLE,
     VERSION,
-    AccessEntry,
     ComparedFields,
     DagsFields,
     GrantFields,
-    IdentityEntry,
-    LogEntry,
     OutboundFields,
-    OutboundRecord,
-    OutcomeEntry,
     OwnFields,
     RequestFields,
     RightsFields,
@@ -86,13 +77,6 @@ def _name(plain: Any) -> str:
 
 def schema() -> str:
     """The schema, as its file has it."""
-    kinds = {
-        DECISION: OutboundRecord,
-        IDENTITY: IdentityEntry,
-        LOG: LogEntry,
-        OUTCOME: OutcomeEntry,
-        ACCESS: AccessEntry,
-    }
     made = {
         "$schema": _DIALECT,
         "title": f"A line of the decision log, version {VERSION} of the format",
@@ -101,10 +85,10 @@ def schema() -> str:
         "required": ["v", "type"],
         "properties": {"v": {"const": VERSION}, "type": {"type": "string"}},
         "allOf": [
-            {"if": {"properties": {"type": {"const": name}}}, "then": {"$ref": f"#/$defs/{name}"}} for name in kinds
+            {"if": {"properties": {"type": {"const": name}}}, "then": {"$ref": f"#/$defs/{name}"}} for name in ENTRIES
         ],
         "$defs": {
-            **{name: _object(kind) for name, kind in kinds.items()},
+            **{name: _object(kind) for name, kind in ENTRIES.items()},
             "run": _object(RunFields),
             **{name: _object(kind) for kind, name in _OBJECTS.items()},
             "grant": _object(GrantFields),

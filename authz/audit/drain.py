@@ -40,7 +40,7 @@ from authz.audit.spool import (
 )
 from authz.audit.status import read_status
 from authz.core.errors import AuditBrokenError
-from authz.core.record import ACCESS_LINE, LOG_LINE, OUTCOME_LINE
+from authz.core.record import FOLLOWED_LINES, LOG_LINE
 from authz.system.clock import Clock
 from authz.system.regular_file import read_regular
 from authz.system.whole_file import write_whole
@@ -48,7 +48,7 @@ from authz.system.whole_file import write_whole
 POSITION: Final = "spool-position"
 TURN_S: Final = 2.0
 """How long workers have to begin with the next file: ten of their looks."""
-_WITHOUT_WORKER: Final = (ACCESS_LINE, LOG_LINE, OUTCOME_LINE)
+_WITHOUT_WORKER: Final = (LOG_LINE, *FOLLOWED_LINES)
 _BOOT: Final = "/proc/sys/kernel/random/boot_id"
 _MOST: Final = 1 << 60
 _PLACE: Final = 2

@@ -19,7 +19,7 @@ from authz.audit.followed_file import MOST_LINE_BYTES, FollowedFile, Piece, Plac
 from authz.audit.layout import FILE_MODE
 from authz.audit.log import AuditLog
 from authz.audit.reading import lines_from
-from authz.core.record import ACCESS_LINE, access_id, access_line, outcome_in, outcome_line
+from authz.core.record import ACCESS_LINE, followed_id, followed_line
 from authz.system.clock import Clock
 from authz.system.regular_file import read_regular, why
 from authz.system.whole_file import write_whole
@@ -89,7 +89,7 @@ class Outcomes:
 
     def _take(self, piece: Piece) -> None:
         """Append the entries about some lines."""
-        made = [outcome_line(line) or access_line(line) for line in piece.lines]
+        made = [followed_line(line) for line in piece.lines]
         fresh = [entry for entry in made if entry is not None and entry[0] not in self._known]
         if fresh:
             self._log.append([line for _, line in fresh])
@@ -151,7 +151,5 @@ class Outcomes:
 def _keys(folder: Path, size: int) -> Iterator[str]:
     """The decisions and the requests that the log has such entries about, from an index on."""
     for line in lines_from(folder, size):
-        if (found := outcome_in(line)) is not None:
-            yield found["decision"]
-        elif request := access_id(line):
-            yield request
+        if name := followed_id(line):
+            yield name

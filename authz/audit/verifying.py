@@ -9,6 +9,7 @@ were removed: of these there are the hashes only.
 """
 
 import contextlib
+import errno
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,7 @@ def verify(
 
     Raises:
         AuditBrokenError: it has no checkpoint that one of the keys signed.
-        OSError: something cannot be read.
+        OSError: something cannot be read, or a file is not read to its end, which does not say that it was changed.
     """
     for _ in range(_TRIES - 1):
         before = _files_of(folder)
@@ -295,6 +296,8 @@ class _Lines:
             index += len(lines)
         if self._reader.damages:
             damage = self._reader.damages[0]
+            if damage.is_left:
+                raise OSError(errno.EFBIG, damage.text, str(path))
             return Finding(path=path, line=damage.line, index=index, text=damage.text), index
         if self._reader.is_torn and path.name != OPEN_FILE:  # each file ended with a whole line when it was closed
             return Finding(path=path, line=index - begin + 1, index=index, text=_TORN), index

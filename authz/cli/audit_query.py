@@ -22,8 +22,9 @@ from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
 from authz.core.record import SKIPPED, Skipped
 from authz.core.traffic.selection import Selection
+from authz.ops.log_followed import outcomes_of
 from authz.ops.log_parts import searched
-from authz.ops.log_search import Found, Search, Tally, outcomes_of
+from authz.ops.log_search import Found, Search, Tally
 
 _LARGE: Final = 8 << 20  # bytes of logs that take a second or more to read
 _MOST: Final = 1_000_000

@@ -20,13 +20,24 @@ from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
 from authz.core.record import time_in
 from authz.core.traffic.selection import Selection
-from authz.core.traffic.story import Days, Recorded, dags_of, instances_of, is_access_of, run_story
+from authz.core.traffic.story import (
+    Days,
+    Recorded,
+    dags_of,
+    instances_of,
+    is_accepted,
+    is_access_of,
+    run_story,
+    triggers_of,
+)
+from authz.ops.log_followed import Newest, accesses_of, outcomes_of
 from authz.ops.log_parts import searched
 from authz.ops.log_reader import Part
-from authz.ops.log_search import Search, accesses_of, outcomes_of
+from authz.ops.log_search import Search
 
 _MOST: Final = 10_000
 _MOST_ACCESSES: Final = 10_000
+_MOST_CLAIMED: Final = 100
 _MOST_CREATES: Final = 100
 _is_decision: Final = re.compile(r"[0-9a-f]{24}", re.ASCII).fullmatch
 _KINDS: Final = ("decision", "run", "caller")
@@ -111,7 +122,7 @@ class _Logs:
         return found
 
     def _recorded(self, found: Search) -> list[Recorded]:
-        return self._with_outcomes([Recorded(one.record, one.entry) for one in found.newest()])
+        return self._with_outcomes(_recorded(found))
 
     def _with_outcomes(self, some: Iterable[Recorded]) -> list[Recorded]:
         known = [*some]
@@ -123,40 +134,35 @@ class _Logs:
         return story_text.of_decision(recorded[0]) if recorded else None
 
     def _run(self, dag: str, run: str, found: Search) -> story_text.Story | None:
-        recorded = self._recorded(found)
-        dags = dags_of(one.record for one in recorded)
+        calls = _recorded(found)
+        dags = dags_of(one.record for one in calls)
         if not dag and len(dags) > 1:
             names = ", ".join(one_line(f"{one}/{run}") for one in sorted(dags)[:10])
             raise click.UsageError(f"several DAGs have a run of this name: {names}")
         dag = dag or next(iter(dags), "")
         if dag not in dags and dags:
             return None
-        first = min((one.time for one in recorded if one.time), default="")
-        creates = Selection(
-            wanted={
-                "operation": (Glob("dag_runs:create", ("dag_runs:create",)),),
-                "decision": (Glob("allow", ("allow",)),),
-                "dag": (Glob(dag, (dag,)),),
-            },
-            since=self._since,
-            until=first or self._until,
-        )
-        may = self._recorded(self._search(creates, _MOST_CREATES if recorded else _MOST))
-        accesses, count = self._accesses(dag, run, recorded)
-        made = run_story(dag, run, recorded, may, accesses)
-        if not recorded and made.trigger is None and not accesses:
+        first = min((one.time for one in calls if one.time), default="")
+        creates = triggers_of(dag, self._since, first or self._until)
+        may = _recorded(self._search(creates, _MOST_CREATES if calls else _MOST))
+        known = self._with_outcomes([*calls, *may])  # together: each time the whole log is read
+        calls, may = known[: len(calls)], known[len(calls) :]
+        done, claimed = self._accesses(dag, run, calls)
+        made = run_story(dag, run, calls, may, [*done.kept(), *claimed.kept()])
+        if not (calls or made.trigger or done.count or claimed.count):
             return None
-        return story_text.of_run(made, found.tally.matched - len(recorded), count - len(accesses))
+        return story_text.of_run(made, found.tally.matched - len(calls), done.left_out, claimed.left_out)
 
-    def _accesses(self, dag: str, run: str, recorded: Iterable[Recorded]) -> tuple[list[Mapping[str, Any]], int]:
-        """What the run's tasks read and changed in Airflow, and what was read and changed of its XComs."""
-        instances = frozenset(instances_of(recorded, run))
+    def _accesses(self, dag: str, run: str, calls: Iterable[Recorded]) -> list[Newest]:
+        """What Airflow answered the run's tasks, and others who asked for its XComs, and what it did not accept."""
+        instances, meant = frozenset(instances_of(calls, dag, run)), self._meant()
 
-        def wanted(entry: Mapping[str, Any]) -> bool:
-            in_time = self._since <= time_in(entry) < (self._until or "~")
-            return in_time and is_access_of(entry, dag, run, instances)
+        def kind(entry: Mapping[str, Any]) -> int | None:
+            if meant.by_time and not meant.within(time_in(entry)):
+                return None
+            return int(not is_accepted(entry)) if is_access_of(entry, dag, run, instances) else None
 
-        return accesses_of(self._paths, wanted, _MOST_ACCESSES)
+        return accesses_of(self._paths, kind, (_MOST_ACCESSES, _MOST_CLAIMED))
 
     def _caller(self, name: str, known: Search) -> story_text.Story | None:
         """All decisions about a caller: by the entries of the logs, else by the subject."""
@@ -170,3 +176,7 @@ class _Logs:
             return None
         changes = self._with_outcomes(Recorded(record, found.entry_of(record)) for record in days.listed())
         return story_text.of_caller(name, days, changes)
+
+
+def _recorded(found: Search) -> list[Recorded]:
+    return [Recorded(one.record, one.entry) for one in found.newest()]

@@ -13,7 +13,8 @@ from authz.cli.safe_text import spreadsheet
 from authz.core.characters import one_line
 from authz.core.model import EXECUTION
 from authz.core.ocsf import event
-from authz.core.traffic.story import Recorded
+from authz.core.record import text_in
+from authz.core.traffic.story import RUN_IDENTITY, Recorded
 from authz.ops.log_search import Found
 
 CSV: Final = (
@@ -86,22 +87,17 @@ def _run(record: Mapping[str, Any]) -> Mapping[str, Any]:
     return run if isinstance(run, dict) else {}
 
 
-def _text(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
-    return value if isinstance(value, str) else ""
-
-
 def when(found: Found, *, to: str = "seconds") -> str:
     """The time, as `--since` takes it: to seconds, or as the record has it."""
-    time = _text(found.record, "time")
+    time = text_in(found.record, "time")
     return one_line(f"{time[:19]}Z" if to == "seconds" and len(time) > len("2026-11-30T12:00:00") else time)
 
 
 def who(found: Found) -> str:
     """The caller: the subject and, if it is another one, the user's name; a program's id; a run; or none."""
     record, entry = found.record, found.entry or {}
-    subject, user, run = _text(record, "subject"), _text(entry, "user"), _run(record)
-    name = subject or _text(record, "client")
+    subject, user, run = text_in(record, "subject"), text_in(entry, "user"), _run(record)
+    name = subject or text_in(record, "client")
     if name:
         return one_line(f"{name} ({user})" if user and user != name else name)
     if run:
@@ -112,32 +108,32 @@ def who(found: Found) -> str:
 def what(found: Found) -> str:
     """What was asked for: an operation, or method and path; a call; a run identity."""
     record = found.record
-    method, path = _text(record, "method"), _text(record, "path")
+    method, path = text_in(record, "method"), text_in(record, "path")
     if record.get("plane") == "egress":
-        return one_line(f"{method} {_text(record, 'destination') or _text(record, 'host')}{path}")
+        return one_line(f"{method} {text_in(record, 'destination') or text_in(record, 'host')}{path}")
     if record.get("plane") == EXECUTION:
-        return "run identity"
-    return one_line(_text(record, "operation") or f"{method} {path}")
+        return RUN_IDENTITY
+    return one_line(text_in(record, "operation") or f"{method} {path}")
 
 
 def dag(found: Found) -> str:
     """The DAG; "" for none."""
-    return one_line(_text(found.record, "dag"))
+    return one_line(text_in(found.record, "dag"))
 
 
 def answer(found: Found) -> str:
     """`allow` or `deny`, as the record has it."""
-    return one_line(_text(found.record, "decision"))
+    return one_line(text_in(found.record, "decision"))
 
 
 def why(found: Found) -> str:
     """The reason, and the rule if one decided."""
-    return one_line(" ".join(filter(None, (_text(found.record, "reason"), _text(found.record, "rule")))))
+    return one_line(" ".join(filter(None, (text_in(found.record, "reason"), text_in(found.record, "rule")))))
 
 
 def name(found: Found) -> str:
     """The id."""
-    return one_line(_text(found.record, "id"))
+    return one_line(text_in(found.record, "id"))
 
 
 def colored(text: str) -> str:

@@ -80,7 +80,7 @@ def of_decision(recorded: Recorded) -> Story:
     return Story(drawn(tree), {"kind": "decision", **_json(recorded)})
 
 
-def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0) -> Story:
+def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0, claimed_left_out: int = 0) -> Story:
     """Who may have triggered a run, what was asked about it, and what its tasks did."""
     branches = [_triggered(story)]
     if story.requests or story.reads:
@@ -90,6 +90,11 @@ def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0) -> Story:
     if story.others:
         below = [_accessed(one, story, f"by {one.entry.get('instance') or 'unknown'}") for one in story.others]
         branches.append(Branch("its XComs, by task instances whose task is not on record:", below))
+    if story.claimed:
+        total = _count(len(story.claimed) + claimed_left_out, "request")
+        below = [_accessed(one, story, _claimed(one)) for one in story.claimed]
+        below += [Branch(f"{claimed_left_out:,} older left out")] if claimed_left_out else []
+        branches.append(Branch(f"Airflow did not accept, so who asked is only claimed: {total}", below))
     for count, what in ((left_out, "older decision"), (accesses_left_out, "older access")):
         if count:
             branches.append(Branch(f"{_count(count, what)} left out"))
@@ -114,6 +119,8 @@ def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0) -> Story:
         "accesses_of_others": [one.entry for one in story.others],
         "left_out": left_out,
         "accesses_left_out": accesses_left_out,
+        "claimed": [one.entry for one in story.claimed],
+        "claimed_left_out": claimed_left_out,
     }
     return Story(drawn(tree), whole)
 
@@ -131,7 +138,7 @@ def _triggered(story: RunStory) -> Branch:
 def _task(task: Task, story: RunStory) -> Branch:
     mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
     calls = [(one.time, _line(one, who=_try(run_of(one.record)), dag=False)) for one in task.calls]
-    calls += [(one.time, _accessed(one, story, _try(one._asdict()))) for one in task.accesses]
+    calls += [(one.time, _accessed(one, story, _try(one.run))) for one in task.accesses]
     return Branch(one_line(f"task {task.task}{mapped}"), [line for _, line in sorted(calls, key=lambda one: one[0])])
 
 
@@ -139,21 +146,25 @@ def _try(run: Mapping[str, Any]) -> str:
     return f"try {run.get('try_number', '?')}"
 
 
+def _claimed(accessed: Accessed) -> str:
+    run = accessed.run
+    return f"as {run.get('task_id')}, {_try(run)}" if run else f"as {accessed.entry.get('instance') or 'unknown'}"
+
+
 def _accessed(accessed: Accessed, story: RunStory, who: str) -> Branch:
-    """What was read or changed as one line: when, the caller, what, what came of it, and whether that is sure."""
+    """What was read or changed as one line: when, the caller, what, and what came of it."""
     entry = accessed.entry
     what = f"{entry.get('kind')} {entry.get('name')}"
     if "task" in entry:
         here = (entry.get("dag"), entry.get("run")) == (story.dag, story.run)
         of = [entry.get("task")] if here else [entry.get(name) for name in ("dag", "run", "task")]
         what = f"{what} of {'/'.join(map(str, of))}"
-    claimed = ", claimed" if entry.get("claimed") else ""
     parts = [
         text.when(Found(entry, None)),
         str(entry.get("action")),
         who,
         what,
-        f"→ {outcome(Recorded({}, outcome=entry))}{claimed}",
+        f"→ {outcome(Recorded({}, outcome=entry))}",
     ]
     return Branch(one_line("  ".join(parts)))
 

@@ -1,8 +1,9 @@
 """The lines of decision logs that were renamed, compressed and written by many workers.
 
 Law: reading changes nothing, and memory is bounded whatever a file holds. A file that ends within its compression or
-within a line, and a line that is too long, are reported with their places; the lines before them are read. A compressed
-file that holds far more than a log could is read no further: the time that a file takes is bounded by its size.
+within a line, and a line that is too long, are reported with their places; the lines before them are read. The time
+that a compressed file takes is bounded by its size and some seconds: one that no gate can have written is read no
+further. No log of the gate is such a file, whatever callers sent.
 """
 
 import bz2
@@ -26,18 +27,23 @@ LONGEST_LINE: Final = 4 * 1024 * 1024
 _CHUNK: Final = 120 * 1024  # malloc maps and unmaps larger blocks each time
 _MOST_MEMORY: Final = 128 * 1024 * 1024
 """Bytes that decompressing xz may take: twice what `xz -9` asks for. gzip and bzip2 never ask for much."""
-_MOST_RATIO: Final = 100
-_ANY_RATIO: Final = 4 * 1024 * 1024
-_LEAST_LINE: Final = 4
-_ANY_LINES: Final = 10_000
-"""Compressed, a decision is no less than the twelve random bytes of its id, and a log a tenth or a thirtieth of its
-size. What is a hundredth of more than 4 MiB, or has a line in four bytes and 10,000 lines, was made to take time."""
+_ANY_BYTES: Final = 4 * 1024**3
+_MOST_RATIO: Final = 2000
+"""What was more than 2,000 times its size, and more than 4 GiB. gzip, which the gate uses, makes nothing smaller than a
+1,032nd. bzip2 and xz can, but not of a log: each line has more than twelve random bytes, and not 24,000 others."""
+_ANY_LINES: Final = 1_000_000
+_LEAST_LINE: Final = 2
+"""Bytes of a line, compressed: six digits of its time alone are two and a half, and most have a random id."""
 _CUT: Final = "the compressed file is damaged or cut"
-_BOMB: Final = "it is compressed better than any log of the gate: the rest is not read"
+_NO_LOG: Final = "it is compressed better than any log of the gate: the rest is not read"
 
 
 class _DamagedError(Exception):
     """A compressed file ends early, is not what its beginning says, or asks for too much memory."""
+
+
+class _NotReadError(_DamagedError):
+    """A compressed file is not read to its end."""
 
 
 class _Source(Protocol):
@@ -144,11 +150,15 @@ _of_a_log: Final = re.compile(r".+\.jsonl(?:[.-][0-9][0-9A-Za-z_-]*)*(?:\.(?:gz|
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A part of a file that could not be read; `line` is where it begins."""
+    """A part of a file that could not be read; `line` is where it begins.
+
+    `is_left` means that it was not tried: there may be nothing wrong with it.
+    """
 
     path: Path
     line: int
     text: str
+    is_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +322,7 @@ class LogReader:
                     self.damages.append(Damage(path, number, f"the line is longer than {LONGEST_LINE:,} bytes"))
                     begun, skipping = b"", True
         except _DamagedError as error:
-            self.damages.append(Damage(path, number, str(error)))
+            self.damages.append(Damage(path, number, str(error), isinstance(error, _NotReadError)))
         if begun:
             self.is_torn = True
             yield Block(path, number, begun)
@@ -343,6 +353,6 @@ class LogReader:
                 self._advanced(file.tell() - at)
                 at, found = file.tell(), found + len(chunk)
                 if opener is not None and (
-                    found > max(_ANY_RATIO, at * _MOST_RATIO) or self.passed > max(_ANY_LINES, at // _LEAST_LINE)
+                    found > max(_ANY_BYTES, at * _MOST_RATIO) or self.passed > max(_ANY_LINES, at // _LEAST_LINE)
                 ):
-                    raise _DamagedError(_BOMB)
+                    raise _NotReadError(_NO_LOG)

@@ -6,8 +6,7 @@ in parts gives the same answer as one that is searched at once.
 Memory is bounded by the number of decisions that are kept, with some to spare, and by that of different callers.
 """
 
-import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,10 +15,8 @@ import orjson
 
 from authz.core.policy.patterns import Glob
 from authz.core.record import (
-    ACCESS,
     DECISION,
     DECISION_LINE,
-    OUTCOME,
     VERSION,
     Skipped,
     entry_in,
@@ -115,7 +112,7 @@ class Search:
         Raises:
             OSError: it cannot be read.
         """
-        for block in LogReader(self._advanced).blocks(_there(part)):
+        for block in LogReader(self._advanced).blocks(there(part)):
             for _start, line in Others().lines(block):
                 self._keep_entry(line)
 
@@ -149,7 +146,7 @@ class Search:
             OSError: it cannot be read.
         """
         reader = LogReader(self._advanced)
-        for block in reader.blocks(_there(part)):
+        for block in reader.blocks(there(part)):
             for start, line in self._sieve.lines(block):
                 self._take(line, start, block)
             self.tally.lines += block.count
@@ -223,53 +220,7 @@ class Search:
         del self.tally.kept[: -self._most or None]
 
 
-def outcomes_of(paths: Iterable[Path], decisions: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """What came of these decisions, as far as it is on record.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    found: dict[str, Mapping[str, Any]] = {}
-    for said in _of_type(paths if decisions else (), OUTCOME):
-        name = said.get("decision")
-        if isinstance(name, str) and name in decisions:
-            found[name] = said
-    return found
-
-
-def accesses_of(
-    paths: Iterable[Path], wanted: Callable[[Mapping[str, Any]], bool], most: int
-) -> tuple[list[Mapping[str, Any]], int]:
-    """What tasks read and changed in Airflow, as far as it is wanted: the newest, and how many there are.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    kept: list[tuple[str, int, Mapping[str, Any]]] = []
-    count = 0
-    for count, said in enumerate(filter(wanted, _of_type(paths, ACCESS)), 1):
-        one = time_in(said), count, said
-        if count <= most:
-            heapq.heappush(kept, one)
-        else:
-            heapq.heappushpop(kept, one)
-    return [said for _, _, said in sorted(kept, key=lambda one: one[:2])], count
-
-
-def _of_type(paths: Iterable[Path], kind: str) -> Iterator[Mapping[str, Any]]:
-    """The entries of this type, other than decisions."""
-    word = f'"{kind}"'.encode()
-    for path in paths:
-        for _first, lines in LogReader().batches(_there(Part(path)).path):
-            for line in lines:
-                if line.startswith(DECISION_LINE) or word not in line:
-                    continue
-                said = record_in(line)
-                if isinstance(said, tuple) and said[0] == kind and said[1].get("v") == VERSION:
-                    yield said[1]
-
-
-def _there(part: Part) -> Part:
+def there(part: Part) -> Part:
     """The part, under its file's name of now: the gate may have compressed it since its folder was listed."""
     path = part.path
     if not part.opened and not path.exists() and (packed := path.with_name(path.name + _GZ)).exists():

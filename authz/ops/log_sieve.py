@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-from authz.core.record import ACCESS_LINE, DECISION_LINE, OUTCOME_LINE
+from authz.core.record import DECISION_LINE, FOLLOWED_LINES
 from authz.core.traffic.selection import Selection
 from authz.ops.log_reader import Block
 
@@ -19,9 +19,8 @@ _TELLING: Final = b"{}\\\0\n"
 _OTHERS: Final = bytes({*range(256)}.difference(_TELLING))
 _BRACE: Final = ord("}")
 _DECISION: Final = re.escape(DECISION_LINE)
-_FOLLOWED: Final = [re.escape(OUTCOME_LINE), re.escape(ACCESS_LINE)]
-"""How lines begin that come out of Envoy's access logs: no search is about them."""
-_OURS: Final = (DECISION_LINE, OUTCOME_LINE, ACCESS_LINE)
+_FOLLOWED: Final = [*map(re.escape, FOLLOWED_LINES)]  # no search is about them
+_OURS: Final = (DECISION_LINE, *FOLLOWED_LINES)
 _TIMED: Final = _DECISION + rb'"id":"[^"\n]{24}","time":"(?!%b)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"'
 """A decision of another time: as the gate writes it, with the time where it stands in such a line."""
 

@@ -11,15 +11,12 @@ from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_ty
 from authz.core.record import (
     ACCESS,
     DECISION,
+    ENTRIES,
     IDENTITY,
     LOG,
     OUTCOME,
     VERSION,
-    AccessEntry,
-    LogEntry,
     Memberships,
-    OutboundRecord,
-    OutcomeEntry,
 )
 
 FILES: Final = "log_files"
@@ -38,9 +35,9 @@ class View(NamedTuple):
     distinct: bool = False
 
 
-def _columns(*kinds: type) -> dict[str, str]:
+def _columns(kind: type) -> dict[str, str]:
     """The columns of lines with these fields."""
-    found = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+    found = get_type_hints(kind)
     return {
         name: "TIMESTAMP" if name == _TIME else _type(hint) for name, hint in found.items() if name not in _CONSTANT
     }
@@ -66,20 +63,22 @@ def _name(text: str) -> str:
 
 VIEWS: Final[Mapping[str, View]] = MappingProxyType(
     {
-        "decisions": View("a decision", DECISION, _columns(OutboundRecord)),
+        "decisions": View("a decision", DECISION, _columns(ENTRIES[DECISION])),
         "identities": View(
             "the memberships of a caller, once; `decisions.identity` is its `id`",
             IDENTITY,
             {"id": "VARCHAR", **_columns(Memberships)},
             distinct=True,
         ),
-        "outcomes": View("what came of a decision; `outcomes.decision` is its `id`", OUTCOME, _columns(OutcomeEntry)),
+        "outcomes": View(
+            "what came of a decision; `outcomes.decision` is its `id`", OUTCOME, _columns(ENTRIES[OUTCOME])
+        ),
         "accesses": View(
             "what a task read or changed through Airflow's execution API; `outcomes.instance` is its `instance`",
             ACCESS,
-            _columns(AccessEntry),
+            _columns(ENTRIES[ACCESS]),
         ),
-        "log_entries": View("what happened to the log itself", LOG, _columns(LogEntry)),
+        "log_entries": View("what happened to the log itself", LOG, _columns(ENTRIES[LOG])),
     }
 )
 

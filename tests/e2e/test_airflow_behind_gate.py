@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from authz.core.record import outcome_line
+from authz.core.record import followed_line
 from tests.e2e.airflow_behind_gate import BASE, HOST, AirflowBehindGate
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -226,7 +226,7 @@ def test_the_access_log_and_the_outcome_name_the_run_that_airflow_made(behind, h
     assert answer.header("x-authz-made-run") is None, "it does not reach the caller"
     assert answer.header("content-encoding") == ("gzip" if header else None)
     said = behind.access(answer)
-    _, outcome = outcome_line(json.dumps(said).encode())
+    _, outcome = followed_line(json.dumps(said).encode())
     admin = behind.token("root", "admins")
     run = json.loads(outcome)["run"]
     found = behind.get(f"{target}/{quote(run)}", token=admin)

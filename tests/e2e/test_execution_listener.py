@@ -1,6 +1,5 @@
 """The way of tasks to Airflow's execution API: as it is, without the gate; but the exchange is the gate's to answer."""
 
-import json
 from base64 import b64encode, urlsafe_b64encode
 from itertools import count
 from pathlib import Path
@@ -9,7 +8,7 @@ from urllib.parse import unquote
 import jwt
 import pytest
 
-from authz.core.record import access_line, outcome_in, outcome_line
+from authz.core.record import access_in, followed_line, outcome_in
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import Envoy, wait_for
 from tests.e2e.raw_http import Connection, exchange, request
@@ -248,8 +247,8 @@ def accesses(workers, *asked):
         return len(written) == len(asked) and written[-1].endswith(b"\n")
 
     wait_for(complete, "not all requests are in the access log", pause=workers.envoy.pause)
-    found = [access_line(line) for line in written]
-    return [json.loads(one[1]) if one is not None else None for one in found], b"".join(written).decode()
+    found = [access_in(made[1]) if (made := followed_line(line)) else None for line in written]
+    return found, b"".join(written).decode()
 
 
 def bearer(token):
@@ -339,7 +338,7 @@ def test_the_outcome_of_an_exchange_names_the_task_instance(workers):
     workers.ask(EXCHANGE, *bearer(task_token()))
 
     def outcome():
-        found = [outcome_in(made[1]) for line in path.read_bytes().splitlines() if (made := outcome_line(line))]
+        found = [outcome_in(made[1]) for line in path.read_bytes().splitlines() if (made := followed_line(line))]
         return [one for one in found if one is not None]
 
     wait_for(outcome, "no outcome", pause=workers.envoy.pause)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from authz.core.ocsf import answer, request
-from authz.core.ocsf.fields import milliseconds, number_in, of_entry, of_outcome, of_record, text_in
-from authz.core.record import time_in
+from authz.core.ocsf.fields import milliseconds, of_entry, of_outcome, of_record
+from authz.core.record import number_in, text_in, time_in
 from authz.core.traffic.story import Recorded
 
 VERSION: Final = "1.8.0"

@@ -7,9 +7,9 @@ the gate does not know what the upstream answered.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from authz.core.ocsf.fields import number_in, text_in
 from authz.core.ocsf.request import OTHER, UNKNOWN, operation
 from authz.core.reasons import ANSWERS
+from authz.core.record import number_in, text_in
 from authz.core.traffic.story import Recorded
 
 SEVERITIES: Final[Mapping[int, str]] = {0: "Unknown", 1: "Informational", 2: "Low", 3: "Medium"}

@@ -3,28 +3,17 @@
 Law: total. A field that does not have the type that the gate writes is one that is not there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Final
 
+from authz.core.record import number_in, text_in
 from authz.core.traffic.story import Recorded
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 _LONGEST_IP: Final = 40  # characters, of OCSF's type ip_t
-
-
-def text_in(fields: Mapping[str, Any] | None, name: str) -> str:
-    """A text; "" if there is none."""
-    value = (fields or {}).get(name)
-    return value if isinstance(value, str) else ""
-
-
-def number_in(fields: Mapping[str, Any] | None, name: str) -> int | None:
-    """A whole number; None if there is none."""
-    value = (fields or {}).get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def of_record(name: str) -> Callable[[Recorded], str]:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from authz.core.catalogue import ANY_DAG
 from authz.core.model import Plane
-from authz.core.ocsf.fields import address, number_in, text_in
-from authz.core.record import HASHED
+from authz.core.ocsf.fields import address
+from authz.core.record import HASHED, number_in, text_in
 from authz.core.traffic.story import Recorded, run_of
 
 UNKNOWN: Final = "unknown"

@@ -10,6 +10,7 @@ from authz.core.record.encoding import DecisionLine, end_of_line, valid
 from authz.core.record.fields import (
     ACCESS,
     DECISION,
+    ENTRIES,
     HASHED,
     IDENTITY,
     LOG,
@@ -36,9 +37,10 @@ from authz.core.record.fields import (
     ShadowFields,
     SharedFields,
 )
+from authz.core.record.followed import FOLLOWED_LINES, followed_id, followed_line
 from authz.core.record.identity import IdentityLine, identity_id, written
 from authz.core.record.log_entries import EVENTS, LOG_LINE, Event, log_entry_in, log_line
-from authz.core.record.outcome import OUTCOME_LINE, EndedBy, ended_by, outcome_in, outcome_line
+from authz.core.record.outcome import OUTCOME_LINE, EndedBy, ended_by, outcome_in
 from authz.core.record.reading import (
     DECISION_LINE,
     SKIPPED,
@@ -47,11 +49,13 @@ from authz.core.record.reading import (
     decision_in,
     entry_in,
     fields_of,
+    number_in,
     record_in,
+    text_in,
     time_in,
 )
 from authz.core.record.redaction import PATH, PEOPLE, Redactor
-from authz.core.record.task_access import ACCEPTED, ACCESS_LINE, Action, Kind, access_id, access_line
+from authz.core.record.task_access import ACCEPTED, ACCESS_LINE, Action, Kind, access_in
 
 __all__ = [
     "ACCEPTED",
@@ -59,7 +63,9 @@ __all__ = [
     "ACCESS_LINE",
     "DECISION",
     "DECISION_LINE",
+    "ENTRIES",
     "EVENTS",
+    "FOLLOWED_LINES",
     "HASHED",
     "IDENTITY",
     "LOG",
@@ -99,19 +105,21 @@ __all__ = [
     "ShadowFields",
     "SharedFields",
     "Skipped",
-    "access_id",
-    "access_line",
+    "access_in",
     "decision_in",
     "end_of_line",
     "ended_by",
     "entry_in",
     "fields_of",
+    "followed_id",
+    "followed_line",
     "identity_id",
     "log_entry_in",
     "log_line",
+    "number_in",
     "outcome_in",
-    "outcome_line",
     "record_in",
+    "text_in",
     "time_in",
     "valid",
     "written",

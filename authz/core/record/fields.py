@@ -3,6 +3,8 @@
 Law: data only. Each field has its type, and one sentence for the reader of the log.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Final, Literal, TypedDict
 
 VERSION: Final = 1
@@ -306,3 +308,15 @@ class AccessEntry(SometimesAccessFields):
     ended_by: Annotated[
         str, "who ended it: `upstream` (Airflow) answered, `envoy` could not do it, or `client` went away"
     ]
+
+
+ENTRIES: Final[Mapping[str, type]] = MappingProxyType(
+    {
+        DECISION: OutboundRecord,
+        IDENTITY: IdentityEntry,
+        LOG: LogEntry,
+        OUTCOME: OutcomeEntry,
+        ACCESS: AccessEntry,
+    }
+)
+"""The types of lines, each with the fields that it may have."""

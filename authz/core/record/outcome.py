@@ -7,16 +7,17 @@ path or a user agent, is not among them, and neither is what Envoy's details may
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
 
-from authz.core.record.envoy_line import flags_of, host_of, instance_of, line_in, match, number, text, time_of
-from authz.core.record.fields import OUTCOME, VERSION
+from authz.core.record.envoy_line import flags_of, host_of, instance_of, match, number, time_of
+from authz.core.record.fields import OUTCOME, VERSION, EndFields, OutcomeEntry
+from authz.core.record.reading import fields_in, text_in
 
 OUTCOME_LINE: Final = b'{"v":1,"type":"outcome",'
 """How every such line begins."""
+_SOMETIMES: Final = frozenset(EndFields.__annotations__)
 
 
 class EndedBy(StrEnum):
@@ -43,39 +44,13 @@ _UNAUTHORIZED: Final = 401
 _cluster: Final = re.compile(r"[!-~]{1,256}", re.ASCII).fullmatch
 _run: Final = re.compile(r"[!-~]{2,250}", re.ASCII).fullmatch  # "-" is Envoy's word for none
 
-FIELDS: Final[Mapping[str, type]] = MappingProxyType(
-    {
-        "v": int,
-        "type": str,
-        "decision": str,
-        "time": str,
-        "status": int,
-        "flags": str,
-        "details": str,
-        "upstream": str,
-        "upstream_host": str,
-        "bytes_received": int,
-        "bytes_sent": int,
-        "duration_ms": int,
-        "ended_by": str,
-        "run": str,
-        "instance": str,
-    }
-)
-"""The fields of an entry, in their order."""
-_SOMETIMES: Final = frozenset({"details", "upstream_host", "run", "instance"})
 
-
-def outcome_line(line: bytes) -> tuple[str, bytes] | None:
-    """The decision's id, and the entry without its newline, of a line of Envoy's access log.
-
-    None for a line that is no JSON object, or is about no decision.
-    """
-    said = line_in(line)
-    if said is None or not _is_id(name := text(said, "id")):
+def outcome_of(said: Mapping[str, Any]) -> tuple[str, bytes] | None:
+    """The decision's id, and the entry without its newline, of a line of Envoy's access log; None if it names none."""
+    if not _is_id(name := text_in(said, "id")):
         return None
     flags, host = flags_of(said), host_of(said)
-    status, details = number(said, "status"), text(said, "details")
+    status, details = number(said, "status"), text_in(said, "details")
     entry: dict[str, object] = {
         "v": VERSION,
         "type": OUTCOME,
@@ -84,13 +59,13 @@ def outcome_line(line: bytes) -> tuple[str, bytes] | None:
         "status": status,
         "flags": flags,
         "details": match(_details, details) if status != _UNAUTHORIZED else "",
-        "upstream": match(_cluster, text(said, "upstream")),
+        "upstream": match(_cluster, text_in(said, "upstream")),
         "upstream_host": host,
         "bytes_received": number(said, "bytes_received"),
         "bytes_sent": number(said, "bytes_sent"),
         "duration_ms": number(said, "duration_ms"),
         "ended_by": ended_by(flags, details, host),
-        "run": match(_run, text(said, "run")),
+        "run": match(_run, text_in(said, "run")),
         "instance": instance_of(said),
     }
     return name, orjson.dumps({key: value for key, value in entry.items() if value or key not in _SOMETIMES})
@@ -111,13 +86,4 @@ def ended_by(flags: str, details: str, upstream_host: str) -> EndedBy:
 
 def outcome_in(line: bytes) -> dict[str, Any] | None:
     """The fields of such an entry; None for every other line, and for an entry that does not have its fields."""
-    if not line.startswith(OUTCOME_LINE):
-        return None
-    try:
-        found: dict[str, Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    kinds = {name: type(value) for name, value in found.items()}
-    return (
-        found if kinds == {name: FIELDS[name] for name in FIELDS if name in kinds or name not in _SOMETIMES} else None
-    )
+    return fields_in(line, OutcomeEntry) if line.startswith(OUTCOME_LINE) else None

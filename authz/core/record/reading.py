@@ -8,12 +8,13 @@ again, with its fields in another order, and it means the same.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import orjson
 
-from authz.core.record.fields import ACCESS, DECISION, IDENTITY, LOG, OUTCOME, VERSION, Memberships, OwnFields
+from authz.core.record.fields import DECISION, ENTRIES, IDENTITY, VERSION, Memberships, OwnFields
 from authz.core.record.identity import identity_id, written
 
 _TEXT: Final = rb'"(?:[^"\\]|\\.)*"'
@@ -28,7 +29,6 @@ _is_time: Final = re.compile(_TIME.decode(), re.ASCII).fullmatch
 _maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
 DECISION_LINE: Final = b'{"v":1,"type":"decision",'
 """How every decision that the gate writes begins."""
-_TYPES: Final = frozenset({ACCESS, DECISION, IDENTITY, LOG, OUTCOME})
 _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 
 
@@ -61,13 +61,25 @@ def record_in(line: bytes) -> tuple[str, dict[str, Any]] | Skipped:
     """The type and all fields of a line without its newline, of whichever version; or why it has none."""
     if not line.strip():
         return Skipped.EMPTY
-    fields = _object(line)
+    fields = object_in(line)
     if fields is None:
         return Skipped.BROKEN
     kind = fields.get("type", DECISION)  # older formats had no types
-    if not isinstance(kind, str) or kind not in _TYPES:
+    if not isinstance(kind, str) or kind not in ENTRIES:
         return Skipped.OTHER_TYPE
     return kind, fields
+
+
+def text_in(fields: Mapping[str, Any] | None, name: str) -> str:
+    """A text; "" if there is none."""
+    value = (fields or {}).get(name)
+    return value if isinstance(value, str) else ""
+
+
+def number_in(fields: Mapping[str, Any] | None, name: str) -> int | None:
+    """A whole number; None if there is none."""
+    value = (fields or {}).get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def time_in(fields: Mapping[str, Any]) -> str:
@@ -98,7 +110,7 @@ def decision_in(line: bytes) -> DecisionParts | Skipped | None:
 
 def fields_of(parts: DecisionParts) -> dict[str, Any] | None:
     """The decision's fields without those that are its own, but with `v` and `id`; None if it is a broken line."""
-    shared = _object(parts.rest)
+    shared = object_in(parts.rest)
     return None if shared is None else {"v": VERSION, **shared, "id": parts.id}
 
 
@@ -106,7 +118,7 @@ def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
     """The id and the fields of an identity entry that says what its id says; None for every other line."""
     if line.startswith(DECISION_LINE):
         return None
-    fields = _object(line) if _maybe_entry(line) else None
+    fields = object_in(line) if _maybe_entry(line) else None
     if fields is None or fields.get("type") != IDENTITY or fields.get("v") != VERSION:
         return None
     name, found = fields.get("id"), {key: fields[key] for key in Memberships.__annotations__ if key in fields}
@@ -116,7 +128,25 @@ def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
         return None
 
 
-def _object(text: bytes) -> dict[str, Any] | None:
+def fields_in(line: bytes, kind: type) -> dict[str, Any] | None:
+    """The fields of a line if they are those of this kind of entry, each of its type; None for every other line."""
+    found = object_in(line)
+    types, required = _shape(kind)
+    if found is None or not required <= found.keys():
+        return None
+    return found if all(types.get(name) is type(value) for name, value in found.items()) else None
+
+
+@cache
+def _shape(kind: Any) -> tuple[Mapping[str, type], frozenset[str]]:
+    """The types that the fields have in JSON, and the names of those that are always there."""
+    hints = get_type_hints(kind)
+    types = {name: type(get_args(hint)[0]) if get_origin(hint) is Literal else hint for name, hint in hints.items()}
+    return types, kind.__required_keys__
+
+
+def object_in(text: bytes) -> dict[str, Any] | None:
+    """A JSON object; None if the text is none."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -9,15 +9,16 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from authz.core.edge import EXECUTION_API, EXECUTION_UPSTREAM
 from authz.core.record.encoding import replaced
-from authz.core.record.envoy_line import flags_of, host_of, instance_of, line_in, number, request_of, text, time_of
-from authz.core.record.fields import ACCESS, LONGEST, VERSION
+from authz.core.record.envoy_line import flags_of, host_of, instance_of, number, request_of, time_of
+from authz.core.record.fields import ACCESS, LONGEST, VERSION, AccessEntry
 from authz.core.record.outcome import ended_by
+from authz.core.record.reading import fields_in, text_in
 
 ACCESS_LINE: Final = b'{"v":1,"type":"access",'
 """How every such line begins."""
@@ -60,17 +61,16 @@ _OF_XCOM: Final = ("dag", "run", "task", "name")
 _of_mapped: Final = re.compile(r"(.+)/(?:item/[^/]+|slice)", re.DOTALL).fullmatch
 
 
-def access_line(line: bytes) -> tuple[str, bytes] | None:
+def access_of(said: Mapping[str, Any]) -> tuple[str, bytes] | None:
     """The id of the request, and the entry without its newline, of a line of Envoy's access log.
 
-    None for a line that is no JSON object, for what did not go to Airflow's execution API, and for what asked it for
-    something else: heartbeats, states, health.
+    None for what did not go to Airflow's execution API, and for what asked it for something else: heartbeats, states,
+    health.
     """
-    said = line_in(line)
-    if said is None or text(said, "upstream") != EXECUTION_UPSTREAM or not (request := request_of(said)):
+    if text_in(said, "upstream") != EXECUTION_UPSTREAM or not (request := request_of(said)):
         return None
-    action = _ACTIONS.get(text(said, "method"))
-    asked = _asked(text(said, "path"), action) if action is not None else None
+    action = _ACTIONS.get(text_in(said, "method"))
+    asked = _asked(text_in(said, "path"), action) if action is not None else None
     if asked is None:
         return None
     instance, status = instance_of(said), number(said, "status")
@@ -84,7 +84,7 @@ def access_line(line: bytes) -> tuple[str, bytes] | None:
         "action": action,
         **asked,
         "status": status,
-        "ended_by": ended_by(flags_of(said), text(said, "details"), host_of(said)),
+        "ended_by": ended_by(flags_of(said), text_in(said, "details"), host_of(said)),
     }
     return request, orjson.dumps(entry)
 
@@ -104,7 +104,6 @@ def _asked(path: str, action: Action) -> dict[str, object] | None:
     return {"kind": kind, **{name: replaced(value, LONGEST) for name, value in names.items()}}
 
 
-def access_id(line: bytes) -> str:
-    """The id of the request that such an entry is about; "" for every other line."""
-    said = line_in(line) if line.startswith(ACCESS_LINE) else None
-    return text(said, "id") if said is not None else ""
+def access_in(line: bytes) -> dict[str, Any] | None:
+    """The fields of such an entry; None for every other line, and for an entry that does not have its fields."""
+    return fields_in(line, AccessEntry) if line.startswith(ACCESS_LINE) else None

@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from authz.core.model import EXECUTION, Plane
-from authz.core.record import time_in
+from authz.core.policy.patterns import Glob
+from authz.core.record import ACCEPTED, number_in, text_in, time_in
+from authz.core.traffic.selection import Selection
 
 MOST_CANDIDATES: Final = 3
 """Triggers that are named: those nearest before the run's first sign."""
@@ -21,15 +24,15 @@ MOST_CHANGES: Final = 1000
 """Changes of a caller that are listed: the newest."""
 OTHERS: Final = "others"
 """What is counted together when there are too many different things."""
+RUN_IDENTITY: Final = "run identity"
+"""What a task asks the gate for before it calls out."""
 _MOST_KINDS: Final = 100  # different things that are counted in a day
 _MOST_DAYS: Final = 1000
 _NEAR_S: Final = 60.0  # between a request and the time in the id of the run that it triggered
 _LATE_S: Final = 86400.0  # a run's first sign is rarely later after its trigger
-_CREATE: Final = "dag_runs:create"
 _SCHEDULED: Final = ("scheduled__", "backfill__", "asset_triggered__")
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
-_REFUSED: Final = range(300, 600)
 
 
 class Recorded(NamedTuple):
@@ -46,10 +49,10 @@ class Recorded(NamedTuple):
 
 
 class Accessed(NamedTuple):
-    """What was read or changed in Airflow, and the number of the try that did so; None where it is not known."""
+    """What was read or changed in Airflow, and the task whose instance its token names; empty where it is not known."""
 
     entry: Mapping[str, Any]
-    try_number: object = None
+    run: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def time(self) -> str:
@@ -83,6 +86,8 @@ class RunStory:
         reads: how many reads there were.
         tasks: in the order of their first calls.
         others: accesses to its XComs by task instances whose task is not on record.
+        claimed: requests that Airflow did not accept: by its tasks, as their tokens say, or for its XComs. Anyone can
+            make such requests, so no task has them among its accesses.
     """
 
     dag: str
@@ -94,6 +99,7 @@ class RunStory:
     reads: int
     tasks: tuple[Task, ...]
     others: tuple[Accessed, ...] = ()
+    claimed: tuple[Accessed, ...] = ()
 
 
 def run_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -113,7 +119,7 @@ def _dag_of(record: Mapping[str, Any]) -> str:
     return dag if isinstance(dag, str) and dag != "~" else ""
 
 
-def instances_of(found: Iterable[Recorded], run: str) -> dict[str, Mapping[str, Any]]:
+def instances_of(found: Iterable[Recorded], dag: str, run: str) -> dict[str, Mapping[str, Any]]:
     """The ids of task instances of a run, each with the try that it names: those that the gate issued an identity to.
 
     It verified the token whose id the outcome has, and asked Airflow about the names that the decision has.
@@ -121,20 +127,32 @@ def instances_of(found: Iterable[Recorded], run: str) -> dict[str, Mapping[str, 
     return {
         name: about
         for one in found
-        if (name := _instance(one.outcome or {}))
+        if (name := text_in(one.outcome, "instance"))
         and one.record.get("decision") == "issue"
-        and (about := run_of(one.record)).get("run_id") == run
+        and (about := run_of(one.record))
+        and (about.get("dag_id"), about.get("run_id")) == (dag, run)
     }
 
 
 def is_access_of(entry: Mapping[str, Any], dag: str, run: str, instances: Collection[str]) -> bool:
     """Whether an access is by one of these task instances, or to an XCom of the run."""
-    return _instance(entry) in instances or (entry.get("dag"), entry.get("run")) == (dag, run)
+    return text_in(entry, "instance") in instances or _is_of(entry, dag, run)
 
 
-def _instance(entry: Mapping[str, Any]) -> str:
-    name = entry.get("instance")
-    return name if isinstance(name, str) else ""
+def _is_of(entry: Mapping[str, Any], dag: str, run: str) -> bool:
+    """Whether an access is to an XCom of the run."""
+    return (entry.get("dag"), entry.get("run")) == (dag, run)
+
+
+def is_accepted(entry: Mapping[str, Any]) -> bool:
+    """Whether Airflow accepted the token of the request that an access is: else who asked is only claimed."""
+    return number_in(entry, "status") in ACCEPTED
+
+
+def triggers_of(dag: str, since: str = "", until: str = "") -> Selection:
+    """Decisions that allowed a run of the DAG to be triggered; the times are those of `Selection`."""
+    wanted = {"operation": "dag_runs:create", "decision": "allow", "dag": dag}
+    return Selection(wanted={name: (Glob(text, (text,)),) for name, text in wanted.items()}, since=since, until=until)
 
 
 def run_story(
@@ -151,17 +169,20 @@ def run_story(
         run: its id.
         found: all decisions about it, in any order; those of another DAG with a run of this name are left out.
         creates: decisions that allowed a run of this DAG to be triggered.
-        accesses: those for which `is_access_of` is true, in any order.
+        accesses: those for which `is_access_of` is true, accepted or not, in any order.
     """
     mine = sorted((one for one in found if _dag_of(one.record) in {dag, ""}), key=_by_time)
     of_tasks = [one for one in mine if run_of(one.record).get("run_id") == run]
     about = [one for one in mine if one.record.get("plane") == Plane.INBOUND]
     asked = tuple(one for one in about if _changes(one.record))
     first = next((one.time for one in mine if one.time), "")
-    may = [one for one in creates if is_trigger(one.record, dag) and not _failed(one)]
+    triggers = triggers_of(dag)
+    may = [one for one in creates if triggers.matches(one.record) and not _failed(one)]
     trigger = next((one for one in may if _made(one) == run), None)
     known = trigger is not None or run.startswith(_SCHEDULED)
-    instances, done = instances_of(of_tasks, run), sorted(map(Accessed, accesses), key=_by_time)
+    instances = instances_of(of_tasks, dag, run)
+    asking = sorted((Accessed(one, instances.get(text_in(one, "instance"), {})) for one in accesses), key=_by_time)
+    done = [one for one in asking if is_accepted(one.entry)]
     return RunStory(
         dag=dag,
         run=run,
@@ -170,8 +191,9 @@ def run_story(
         candidates=() if known else _candidates(run, first, may),
         requests=asked,
         reads=len(about) - len(asked),
-        tasks=tuple(_tasks(of_tasks, done, instances)),
-        others=tuple(one for one in done if _instance(one.entry) not in instances),
+        tasks=tuple(_tasks(of_tasks, done)),
+        others=tuple(one for one in done if not one.run and _is_of(one.entry, dag, run)),
+        claimed=tuple(one for one in asking if not is_accepted(one.entry)),
     )
 
 
@@ -201,28 +223,19 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
-def is_trigger(record: Mapping[str, Any], dag: str) -> bool:
-    """Whether a decision allowed a run of the DAG to be triggered."""
-    there = (record.get("operation"), record.get("decision"), record.get("dag"))
-    return there == (_CREATE, "allow", dag)
-
-
 def _failed(recorded: Recorded) -> bool:
     """Whether it is on record that a request came to nothing."""
     status = (recorded.outcome or {}).get("status")
-    return isinstance(status, int) and (status == 0 or status in _REFUSED)
+    return isinstance(status, int) and status not in ACCEPTED
 
 
-def _tasks(
-    calls: Iterable[Recorded], accesses: Iterable[Accessed], instances: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Task]:
+def _tasks(calls: Iterable[Recorded], accesses: Iterable[Accessed]) -> Iterator[Task]:
     groups: dict[tuple[str, int], tuple[list[Recorded], list[Accessed]]] = {}
     for call in calls:
         groups.setdefault(_task_of(run_of(call.record)), ([], []))[0].append(call)
     for one in accesses:
-        about = instances.get(_instance(one.entry))
-        if about is not None:
-            groups[_task_of(about)][1].append(one._replace(try_number=about.get("try_number")))
+        if one.run:
+            groups[_task_of(one.run)][1].append(one)
     for (task, index), (asked, done) in groups.items():
         yield Task(task, index, tuple(asked), tuple(done))
 
@@ -306,7 +319,7 @@ def _kind(record: Mapping[str, Any]) -> str:
     """What was asked for, in a word: an operation, a destination, or a method."""
     words = (record.get(name) for name in ("operation", "destination", "host", "method"))
     if record.get("plane") == EXECUTION:
-        return "run identity"
+        return RUN_IDENTITY
     return next((word for word in words if isinstance(word, str) and word), "")
 
 

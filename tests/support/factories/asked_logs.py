@@ -10,7 +10,7 @@ import orjson
 
 from authz.core.model import Plane, Run
 from authz.core.policy.patterns import parse_glob
-from authz.core.record import access_line, outcome_line
+from authz.core.record import followed_line
 from authz.core.traffic.selection import Selection
 from tests.support.factories.decision_logs import Writer, claims, request, traffic
 from tests.support.factories.policies import ISSUER, load
@@ -133,7 +133,7 @@ def outcome_of(decision, status, **said):
     """The outcome of a decision, as Envoy's access log says it."""
     by_upstream = {"details": "via_upstream", "upstream_host": "10.0.0.8:8080", "upstream": "inbound.airflow"}
     line = {"time": "2026-11-22T02:39:36.000Z", "id": decision, "status": status, "bytes_sent": 512, "duration_ms": 31}
-    return outcome_line(json.dumps({**line, **by_upstream, **said}).encode())[1]
+    return followed_line(json.dumps({**line, **by_upstream, **said}).encode())[1]
 
 
 def access_of(path, *, instance=None, number=0, second=50, method="GET", status=200):
@@ -149,7 +149,7 @@ def access_of(path, *, instance=None, number=0, second=50, method="GET", status=
         "request_id": f"00000000-0000-4000-8000-{number:012}",
         "instance": instance,
     }
-    return access_line(json.dumps(line).encode())[1]
+    return followed_line(json.dumps(line).encode())[1]
 
 
 def story():

@@ -46,7 +46,7 @@ class Writer:
         self.recorder = Recorder(self.sink, gate=gate, worker=worker)
         self._sessions = {}
 
-    def ask(self, request, claims=None, run=None, *, step=0.25, reason=None, grants=()):
+    def ask(self, request, claims=None, run=None, *, step=0.25, reason=None, grants=(), latency=0.0005):
         """Decide and record. `claims` are a token's; `run` alone is a token of the gate. Returns the decision."""
         self.time += step
         identity = session = None
@@ -71,7 +71,7 @@ class Writer:
             id=self._ids(), time=self.time, http=http, request=request, identity=identity, account=session,
             policy=self.policy,
         )  # fmt: skip
-        self.recorder.record(check, decision, 0.0005)
+        self.recorder.record(check, decision, latency)
         return decision
 
     def _session(self, claims, identity):

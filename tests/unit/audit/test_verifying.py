@@ -17,6 +17,7 @@ from authz.core.audit.entry import line_hashes
 from authz.core.audit.frontier import Frontier
 from authz.core.audit.tiles import Tile
 from authz.core.errors import AuditBrokenError
+from authz.ops import log_reader
 from tests.support.factories.audit_logs import LOG, Key
 from tests.support.factories.written_logs import (
     KEY,
@@ -179,6 +180,13 @@ def test_a_truncated_compressed_file_is_named(folder, cut):
     (found,) = findings(folder)
     assert found.startswith(f"{path}:")
     assert "damaged or cut" in found
+
+
+def test_a_file_that_is_not_read_to_its_end_is_not_called_changed(folder, monkeypatch):
+    monkeypatch.setattr(log_reader, "_ANY_LINES", 0)
+    monkeypatch.setattr(log_reader, "_LEAST_LINE", 1 << 20)
+    with pytest.raises(OSError, match="the rest is not read"):
+        verify(folder, [LOG.public])
 
 
 def test_every_changed_byte_of_a_compressed_file_changes_the_answer_or_no_line(folder):

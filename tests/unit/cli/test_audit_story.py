@@ -7,10 +7,23 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import audit_story, main
-from tests.support.factories.asked_logs import PREPARE, TOLD_RUN, evil, inbound, outcome_of, rotated, six, story
+from tests.support.factories.asked_logs import (
+    EXTRACT,
+    PREPARE,
+    TOLD_RUN,
+    access_of,
+    evil,
+    inbound,
+    outcome_of,
+    rotated,
+    six,
+    story,
+)
 from tests.support.factories.decision_logs import Writer, claims
 from tests.support.factories.policies import ISSUER, load
 from tests.support.factories.written_logs import opened
+
+OTHER = EXTRACT.replace("1111", "3333")
 
 
 def write(path, lines):
@@ -65,22 +78,60 @@ def test_what_a_task_read_is_among_its_calls_in_their_order(log):
         ("read", "xcom", "day", 200, None),
         ("read", "connection", "orders_db", 200, None),
         ("read", "variable", "region", 200, None),
-        ("read", "connection", "payroll", 403, True),
     ]
     assert load["accesses"] == []
     _, out, _ = run(TOLD_RUN, log)
-    lines = [line.partition("T02:")[2] for line in out.partition("task extract")[2].splitlines()[1:8]]
+    lines = [line.partition("T02:")[2] for line in out.partition("task extract")[2].splitlines()[1:7]]
     assert [line[:12] for line in lines] == [
         "39:50Z  issu",
         "39:51Z  read",
         "39:52Z  read",
         "39:53Z  read",
         "39:55Z  allo",
-        "39:58Z  read",
         "40:35Z  allo",
     ]
     assert lines[1] == "39:51Z  read  try 1  xcom day of prepare  → 200 by upstream"
-    assert lines[5] == "39:58Z  read  try 1  connection payroll  → 403 by upstream, claimed"
+
+
+def test_a_run_of_another_dag_with_the_same_id_has_a_story_of_its_own(log):
+    """Runs that Airflow schedules have the same id in all DAGs of a schedule."""
+    before = recorded(f"sales_eu/{TOLD_RUN}", log)
+    other = log.read_bytes().replace(b"sales_eu", b"sales_us").replace(EXTRACT.encode(), OTHER.encode())
+    other = other.replace(b'"0000000000000000000000', b'"1000000000000000000000').replace(b"orders_db", b"other_db")
+    log.write_bytes(log.read_bytes() + other)
+    assert recorded(f"sales_eu/{TOLD_RUN}", log) == before
+    extract, _ = recorded(f"sales_us/{TOLD_RUN}", log)["tasks"]
+    assert names(extract["accesses"])[1] == ("read", "connection", "other_db", 200, None)
+    status, _, err = run(TOLD_RUN, log)
+    assert (status, "several DAGs have a run of this name" in err) == (2, True)
+
+
+def test_what_airflow_did_not_accept_is_apart(log):
+    assert names(recorded(TOLD_RUN, log)["claimed"]) == [("read", "connection", "payroll", 403, True)]
+    _, out, _ = run(TOLD_RUN, log)
+    assert out.endswith(
+        "└─ Airflow did not accept, so who asked is only claimed: 1 request\n"
+        "   └─ 2026-11-22T02:39:58Z  read  as extract, try 1  connection payroll  → 403 by upstream\n"
+    )
+
+
+def test_refused_requests_leave_out_no_access_of_a_task(log, monkeypatch):
+    """Anyone who reaches Envoy's listener can send as many as they like, with the id of a task or without a token."""
+    monkeypatch.setattr(audit_story, "_MOST_ACCESSES", 4)
+    monkeypatch.setattr(audit_story, "_MOST_CLAIMED", 3)
+    before = recorded(TOLD_RUN, log)
+    with log.open("ab") as file:
+        for number in range(50):
+            xcom = f"xcoms/sales_eu/{TOLD_RUN}/prepare/day"
+            who = {"instance": EXTRACT, "status": 403} if number % 2 else {"status": 401}
+            file.write(access_of(xcom, number=100 + number, second=59, **who) + b"\n")
+    found = recorded(TOLD_RUN, log)
+    assert (found["tasks"], found["accesses_of_others"]) == (before["tasks"], before["accesses_of_others"])
+    assert (len(found["claimed"]), found["claimed_left_out"], found["accesses_left_out"]) == (3, 48, 0)
+    _, out, _ = run(TOLD_RUN, log)
+    assert "└─ Airflow did not accept, so who asked is only claimed: 51 requests\n" in out
+    assert "read  as unknown  xcom day of prepare  → 401 by upstream\n" in out
+    assert out.endswith("   └─ 48 older left out\n")
 
 
 def test_xcoms_of_a_run_by_a_task_that_got_no_identity(log):
@@ -101,10 +152,10 @@ def test_accesses_of_another_run_or_time_are_not_of_this_story(log):
 
 
 def test_the_newest_accesses_are_shown_and_the_others_counted(log, monkeypatch):
-    monkeypatch.setattr(audit_story, "_MOST_ACCESSES", 4)
+    monkeypatch.setattr(audit_story, "_MOST_ACCESSES", 3)
     found = recorded(TOLD_RUN, log)
     assert found["accesses_left_out"] == 1
-    assert names(found["tasks"][0]["accesses"])[-1] == ("read", "connection", "payroll", 403, True)
+    assert names(found["tasks"][0]["accesses"])[-1] == ("read", "variable", "region", 200, None)
     assert "1 older access left out" in run(TOLD_RUN, log)[1]
 
 

@@ -20,8 +20,8 @@ from authz.core.record import (
     Memberships,
     OutboundRecord,
     OutcomeEntry,
+    followed_line,
     log_line,
-    outcome_line,
 )
 from authz.ops import log_database
 from authz.ops.log_database import LogDatabase
@@ -46,7 +46,7 @@ def path(tmp_path):
     stop = log_line(Event.GAP, worker=0, gate="gate", time="2026-11-22T02:39:35.500000Z", count=3, reason="disk")
     found = tmp_path / "decisions.jsonl"
     said = b'{"id":"926a3e91b7e7441cfa435aae","status":200,"upstream_host":"h:1","details":"via_upstream"}'
-    outcome = outcome_line(said)[1]
+    outcome = followed_line(said)[1]
     more = b"\n".join((stop, outcome, access_of("variables/a"), b""))
     found.write_bytes(b"".join(writer.sink.lines) + entry + more + BROKEN)
     return found

@@ -1,8 +1,10 @@
 """A search on all CPUs has the answer of one search, whatever the parts; and no process is left behind."""
 
+import errno
 import gzip
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,10 +18,12 @@ import pytest
 
 from authz.core.policy.patterns import parse_glob
 from authz.core.traffic.selection import Selection
+from authz.ops import log_parts
+from authz.ops.log_followed import accesses_of, outcomes_of
 from authz.ops.log_parts import searched
 from authz.ops.log_reader import LONGEST_LINE, Part
 from authz.ops.log_search import Search
-from tests.support.factories.asked_logs import asked_of, many, selection, spoiled, written_again
+from tests.support.factories.asked_logs import access_of, asked_of, many, outcome_of, selection, spoiled, written_again
 
 MOST = 300
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -68,7 +72,7 @@ def test_parts_in_processes_have_the_answer_of_one_search(lines, tmp_path, part_
     for _ in range(12):
         asked = asked_of(rng, records)
         users = [parse_glob(rng.choice(["p1*", "p7", "none"]))] if rng.random() < 0.3 else []
-        answer = searched(paths, asked, users, MOST, worth=0, part_size=part_size)
+        answer = searched(paths, asked, users, MOST, worth=0, part_size=part_size, processes=2)
         same(answer, in_one(paths, asked, users))
         found += bool(answer.tally.matched)
     assert found > 3
@@ -76,7 +80,7 @@ def test_parts_in_processes_have_the_answer_of_one_search(lines, tmp_path, part_
 
 def test_progress_is_that_of_all_bytes(lines, tmp_path):
     paths, read = files(tmp_path, lines), []
-    searched(paths, Selection(), (), MOST, read.append, worth=0)
+    searched(paths, Selection(), (), MOST, read.append, worth=0, processes=2)
     assert sum(read) == sum(path.stat().st_size for path in paths)
 
 
@@ -89,7 +93,7 @@ def test_a_file_that_is_renamed_meanwhile_is_searched_once(lines, tmp_path):
             path.rename(moved)
             path.write_bytes(lines[-1] + b"\n")
 
-    found = searched([path], Selection(), (), MOST, rename, part_size=20_000)
+    found = searched([path], Selection(), (), MOST, rename, worth=0, part_size=20_000, processes=2)
     assert found.tally.lines == len(lines)
     assert (tmp_path / "decisions.jsonl.1").exists()
 
@@ -97,7 +101,7 @@ def test_a_file_that_is_renamed_meanwhile_is_searched_once(lines, tmp_path):
 def test_a_file_that_cannot_be_read_is_an_error_of_the_search(lines, tmp_path):
     paths = files(tmp_path, lines)
     with pytest.raises(FileNotFoundError, match="absent"):
-        searched([*paths, tmp_path / "absent.jsonl"], Selection(), (), MOST, worth=0)
+        searched([*paths, tmp_path / "absent.jsonl"], Selection(), (), MOST, worth=0, processes=2)
     assert active_children() == []
 
 
@@ -107,8 +111,61 @@ def test_a_process_that_ends_is_an_error_of_the_search(lines, tmp_path):
             child.kill()
 
     with pytest.raises(ChildProcessError, match="a process that searched the log ended"):
-        searched(files(tmp_path, lines), Selection(), (), MOST, kill, worth=0, part_size=5_000)
+        searched(files(tmp_path, lines), Selection(), (), MOST, kill, worth=0, part_size=5_000, processes=2)
     assert active_children() == []
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_where_processes_cannot_be_started_those_that_were_or_this_one_search(lines, tmp_path, monkeypatch, most):
+    """A limit on processes (RLIMIT_NPROC, pids.max) is an EAGAIN of fork."""
+    paths, forks, fork = files(tmp_path, lines), [], os.fork
+
+    def limited():
+        if len(forks) == most:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        forks.append(None)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", limited)
+    answer = searched(paths, Selection(), (), MOST, worth=0, part_size=5_000, processes=3)
+    monkeypatch.undo()
+    same(answer, in_one(paths, Selection()))
+    assert (len(forks), active_children()) == (most, [])
+
+
+def test_without_pipes_this_process_searches(lines, tmp_path):
+    paths = files(tmp_path, lines)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with paths[0].open("rb") as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno() + 3, hard))
+        try:
+            answer = searched(paths, Selection(), (), MOST, worth=0, processes=3)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    same(answer, in_one(paths, Selection()))
+
+
+def test_what_follows_decisions_is_found_in_parts_as_in_whole_files(lines, tmp_path, monkeypatch):
+    decisions = [one["id"] for line in lines if (one := orjson.loads(line))["type"] == "decision"]
+    more = [outcome_of(name, 200) for name in decisions[::3]]
+    more += [access_of(f"variables/{n}", number=n, second=10 + n % 40) for n in range(3000)]
+    paths = files(tmp_path, [*lines, *random.Random(7).sample(more, len(more))])  # noqa: S311 no secret
+
+    def kind(entry):
+        return (0, 1, None)[int(entry["name"]) % 3]
+
+    def answer():
+        found = accesses_of(paths, kind, (400, 5))
+        return outcomes_of(paths, decisions), [(one.kept(), one.count, one.left_out) for one in found]
+
+    whole = answer()
+    monkeypatch.setattr(log_parts, "_WORTH", 0)
+    monkeypatch.setattr(log_parts, "_PART", 20_000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {0, 1})
+    assert answer() == whole
+    outcomes, accesses = whole
+    assert len(outcomes) > 100
+    assert [len(kept) for kept, _, _ in accesses] == [400, 5]
 
 
 def test_no_process_is_left_when_the_one_that_started_them_is_killed(lines, tmp_path):
@@ -124,12 +181,12 @@ def test_no_process_is_left_when_the_one_that_started_them_is_killed(lines, tmp_
             print(*(child.pid for child in active_children()), flush=True)
             time.sleep(600)
 
-        searched(sorted(Path(sys.argv[1]).iterdir()), Selection(), (), 1, say, worth=0, part_size=5000)
+        searched(sorted(Path(sys.argv[1]).iterdir()), Selection(), (), 1, say, worth=0, part_size=5000, processes=3)
     """
     words = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
         children = [*map(int, parent.stdout.readline().split())]
-        assert len(children) == min(len(os.sched_getaffinity(0)), 3) or len(children) > 1
+        assert len(children) == 3
         parent.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 60
     while any(map(is_running, children)):

@@ -4,15 +4,21 @@ import bz2
 import gzip
 import lzma
 import os
+import random
 
 import pytest
 
+from authz.audit.verifying import verify
 from authz.core.errors import ConfigError
 from authz.core.model import Plane
+from authz.core.reasons import Reason
+from authz.core.record import LONGEST
 from authz.ops import log_reader
 from authz.ops.log_reader import LogReader, Part, find, rotated
+from tests.support.factories.audit_logs import LOG
 from tests.support.factories.decision_logs import Writer, request
 from tests.support.factories.policies import load
+from tests.support.factories.written_logs import opened
 
 LINES = [b'{"n":%d}' % number for number in range(5000)]
 DATA = b"".join(line + b"\n" for line in LINES)
@@ -152,9 +158,8 @@ def test_an_xz_file_may_not_ask_for_any_amount_of_memory(tmp_path, monkeypatch):
     assert lines_of(path) == LINES, "xz -9 is read"
 
 
-def test_what_an_xz_file_holds_is_handed_out_in_parts(tmp_path, monkeypatch):
+def test_what_an_xz_file_holds_is_handed_out_in_parts(tmp_path):
     """A line that is too long is skipped, however small the file is that holds it."""
-    monkeypatch.setattr(log_reader, "_ANY_RATIO", 1 << 30)
     path = tmp_path / "a"
     path.write_bytes(lzma.compress(b"x" * (64 << 20) + b"\n{}\n"))
     assert path.stat().st_size < 100_000
@@ -163,16 +168,60 @@ def test_what_an_xz_file_holds_is_handed_out_in_parts(tmp_path, monkeypatch):
     assert "longer than" in reader.damages[0].text
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
-@pytest.mark.parametrize("line", [b"", b"{}", b"x" * 1000, b"x" * (3 << 20)])
-def test_a_file_that_is_small_only_while_it_is_compressed_is_not_read_to_its_end(tmp_path, compress, line):
-    """A decompression bomb takes no longer than a log of its size."""
+@pytest.mark.parametrize(
+    ("compress", "line"),
+    [
+        *((compress, line) for compress in COMPRESSED.values() for line in (b"", b"{}")),
+        *((compress, line) for compress in (bz2.compress, lzma.compress) for line in (b"x" * 1000, b"x" * (3 << 20))),
+    ],
+)
+def test_a_file_that_no_gate_can_have_written_is_not_read_to_its_end(tmp_path, monkeypatch, compress, line):
+    """A decompression bomb takes no longer than a log of its size, and some seconds."""
+    monkeypatch.setattr(log_reader, "_ANY_BYTES", 4 << 20)
+    monkeypatch.setattr(log_reader, "_ANY_LINES", 10_000)
     path = tmp_path / "a"
     count = (16 << 20) // (len(line) + 1)
     path.write_bytes(compress((line + b"\n") * count))
     reader = LogReader()
     assert len(lines_of(path, reader)) < 0.7 * count
     assert "compressed better than any log" in reader.damages[-1].text
+    assert [damage.is_left for damage in reader.damages] == [False] * (len(reader.damages) - 1) + [True]
+
+
+@pytest.mark.parametrize("line", [b"x" * 4500, b"x" * (3 << 20)])
+def test_no_line_makes_a_file_of_the_gates_compression_one_that_is_not_read(tmp_path, monkeypatch, line):
+    monkeypatch.setattr(log_reader, "_ANY_BYTES", 0)
+    monkeypatch.setattr(log_reader, "_ANY_LINES", 0)
+    path = tmp_path / "a"
+    count = (16 << 20) // (len(line) + 1)
+    path.write_bytes(gzip.compress((line + b"\n") * count, 9))
+    assert path.stat().st_size * 600 < 16 << 20
+    reader = LogReader()
+    assert len(lines_of(path, reader)) == count
+    assert reader.damages == []
+
+
+def test_a_log_of_one_denied_request_with_the_longest_path_is_whole(tmp_path, monkeypatch):
+    """Anyone can repeat a request, and its long path is in each line twice: gzip makes a hundredth of that."""
+    monkeypatch.setattr(log_reader, "_ANY_BYTES", 0)
+    rng = random.Random(1)  # noqa: S311 no secret
+    writer = Writer(load("{id: r, plane: inbound, roles: [viewer], operations: ['dags:read'], dags: ['sales_*']}"))
+    asked = request(Plane.INBOUND, "GET", "airflow.test", f"/api/v2/dags/{'a' * (LONGEST - len('/api/v2/dags/'))}")
+    for _ in range(1200):
+        writer.ask(asked, reason=Reason.NO_TOKEN, step=rng.random(), latency=rng.random())
+    made = b"".join(writer.sink.lines).splitlines()
+    log = opened(tmp_path)
+    log.append(made)
+    log.rotate()
+    while log.compress() is not None:
+        pass
+    log.close()
+    [path] = tmp_path.glob("*.jsonl.gz")
+    assert path.stat().st_size * 100 < sum(map(len, made)), "it was taken for a decompression bomb"
+    reader = LogReader()
+    assert [line for line in lines_of(path, reader) if b'"decision"' in line] == made
+    assert reader.damages == []
+    assert verify(tmp_path, (LOG.public,)).findings == []
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])

@@ -9,8 +9,9 @@ import pytest
 from authz.core.policy.patterns import parse_glob
 from authz.core.record import Skipped, entry_in, outcome_in, record_in
 from authz.core.traffic.selection import Selection
+from authz.ops.log_followed import outcomes_of
 from authz.ops.log_reader import Part
-from authz.ops.log_search import Search, outcomes_of
+from authz.ops.log_search import Search
 from tests.support.factories.asked_logs import access_of, asked_of, many, outcome_of, selection, spoiled, written_again
 
 ALL = 1_000_000

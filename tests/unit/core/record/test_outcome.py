@@ -10,9 +10,10 @@ from authz.core.record import (
     decision_in,
     ended_by,
     entry_in,
+    followed_id,
+    followed_line,
     log_entry_in,
     outcome_in,
-    outcome_line,
 )
 
 ID = "926a3e91b7e7441cfa435aae"
@@ -38,14 +39,15 @@ SAID = {
 
 
 def made(**changed):
-    found = outcome_line(json.dumps({**SAID, **changed}).encode())
+    found = followed_line(json.dumps({**SAID, **changed}).encode())
     assert found is not None
     assert outcome_in(found[1]) == json.loads(found[1])
+    assert (found[0], followed_id(found[1])) == (ID, ID)
     return json.loads(found[1])
 
 
 def test_an_entry_has_these_fields_of_the_line_and_no_other():
-    name, line = outcome_line(json.dumps(SAID).encode())
+    name, line = followed_line(json.dumps(SAID).encode())
     assert name == ID
     assert line.startswith(OUTCOME_LINE)
     assert json.loads(line) == {
@@ -72,7 +74,7 @@ def test_an_entry_has_these_fields_of_the_line_and_no_other():
     [b"", b"[1]", b'"x"', b'{"id":', b'{"id":null}', b'{"id":"-"}', b'{"id":7}', b"{}", b'{"id":"ALICE"}', b"\xff"],
 )
 def test_a_line_without_a_decision_has_no_outcome(line):
-    assert outcome_line(line) is None
+    assert followed_line(line) is None
 
 
 def test_a_denied_request_has_no_upstream():
@@ -171,6 +173,6 @@ def test_another_line_is_no_outcome(wrong):
 
 
 def test_an_outcome_with_another_field_is_none():
-    _, line = outcome_line(json.dumps(SAID).encode())
+    _, line = followed_line(json.dumps(SAID).encode())
     assert outcome_in(line[:-1] + b',"more":1}') is None
     assert outcome_in(line.replace(b'"status":200', b'"status":"200"')) is None

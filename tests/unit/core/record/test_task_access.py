@@ -10,13 +10,13 @@ from authz.core.record import (
     AccessEntry,
     Action,
     Kind,
-    access_id,
-    access_line,
+    access_in,
     decision_in,
     entry_in,
+    followed_id,
+    followed_line,
     log_entry_in,
     outcome_in,
-    outcome_line,
     record_in,
 )
 
@@ -43,9 +43,10 @@ SAID = {
 
 
 def made(**changed):
-    found = access_line(json.dumps({**SAID, **changed}).encode())
+    found = followed_line(json.dumps({**SAID, **changed}).encode())
     assert found is not None
-    assert (found[0], access_id(found[1])) == (REQUEST, REQUEST)
+    assert (found[0], followed_id(found[1])) == (REQUEST, REQUEST)
+    assert access_in(found[1]) == json.loads(found[1])
     assert record_in(found[1]) == ("access", json.loads(found[1]))
     return json.loads(found[1])
 
@@ -57,7 +58,7 @@ def asked(method, path):
 
 
 def test_an_entry_has_these_fields_of_the_line_and_no_other():
-    _, line = access_line(json.dumps(SAID).encode())
+    _, line = followed_line(json.dumps(SAID).encode())
     assert line.startswith(ACCESS_LINE)
     assert json.loads(line) == {
         "v": 1,
@@ -74,7 +75,6 @@ def test_an_entry_has_these_fields_of_the_line_and_no_other():
     of_xcom = made(path="/execution/xcoms/d/r/t/k", status=403)
     assert {*of_xcom} == {*AccessEntry.__annotations__}
     assert decision_in(line) is entry_in(line) is log_entry_in(line) is outcome_in(line) is None
-    assert outcome_line(json.dumps(SAID).encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -148,19 +148,19 @@ def test_who_ended_it(changed, wanted):
     ],
 )
 def test_other_requests_are_no_access(changed):
-    assert access_line(json.dumps({**SAID, **changed}).encode()) is None
+    assert followed_line(json.dumps({**SAID, **changed}).encode()) is None
 
 
 @pytest.mark.parametrize("line", [b"", b"[1]", b"{", b"\xff", b'"x"'])
 def test_what_is_no_line_of_envoys_is_no_access(line):
-    assert access_line(line) is None
+    assert followed_line(line) is None
 
 
 def test_a_name_stays_within_its_field():
     evil = '"}\n{"v":1,"type":"access","instance":"x'
     found = made(path=f"/execution/variables/{evil}")
     assert (found["name"], found["instance"]) == (evil, INSTANCE)
-    _, line = access_line(json.dumps({**SAID, "path": f"/execution/variables/{evil}"}).encode())
+    _, line = followed_line(json.dumps({**SAID, "path": f"/execution/variables/{evil}"}).encode())
     assert b"\n" not in line
 
 
@@ -173,7 +173,15 @@ def test_nothing_else_of_the_line_is_copied():
     "line", [b"", b"{}", ACCESS_LINE, ACCESS_LINE + b'"id":7}', b'{"v":1,"type":"outcome","id":"a"}']
 )
 def test_another_line_has_no_id_of_a_request(line):
-    assert access_id(line) == ""
+    assert followed_id(line) == ""
+
+
+@pytest.mark.parametrize("changed", [{"more": 1}, {"id": 7}, {"claimed": 1}, {"dag": None}, {"status": "200"}])
+def test_an_entry_that_does_not_have_its_fields_is_no_access(changed):
+    found = made(path="/execution/xcoms/d/r/t/k", status=403)
+    line = json.dumps({**found, **changed}, separators=(",", ":")).encode()
+    assert line.startswith(ACCESS_LINE)
+    assert access_in(line) is None
 
 
 def test_the_words_of_the_page_are_these():

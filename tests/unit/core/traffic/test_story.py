@@ -8,6 +8,7 @@ from authz.core.traffic.story import (
     Recorded,
     dags_of,
     instances_of,
+    is_accepted,
     is_access_of,
     run_of,
     run_story,
@@ -46,7 +47,7 @@ def issued(time, instance, task="extract", index=-1, **fields):
 
 
 def access(time, instance, **fields):
-    return {"time": f"2026-11-30T{time}:00.000000Z", "instance": instance, "name": time, **fields}
+    return {"time": f"2026-11-30T{time}:00.000000Z", "instance": instance, "name": time, "status": 200, **fields}
 
 
 def test_accesses_are_of_the_task_whose_instance_got_a_run_identity():
@@ -58,8 +59,43 @@ def test_accesses_are_of_the_task_whose_instance_got_a_run_identity():
         ("extract", -1, ["12:03", "12:04"]),
         ("load", 2, ["12:09"]),
     ]
-    assert {one.try_number for task in found.tasks for one in task.accesses} == {1}
-    assert [(one.entry["name"], one.try_number) for one in found.others] == [("12:05", None)]
+    assert {one.run["try_number"] for task in found.tasks for one in task.accesses} == {1}
+    assert [(one.entry["name"], one.run) for one in found.others] == [("12:05", {})]
+
+
+def test_what_another_dags_run_of_the_same_name_read_is_of_another_story():
+    """Runs that Airflow schedules have the same id in all DAGs of a schedule."""
+    run = "scheduled__2026-11-30T00:00:00+00:00"
+    calls = [issued("12:01", "a", run=run), issued("12:02", "b", run=run, dag="finance")]
+    assert instances_of(calls, "sales", run).keys() == {"a"}
+    assert instances_of(calls, "finance", run).keys() == {"b"}
+    of_finance = {"dag": "finance", "run": run}
+    some = [access("12:03", "a"), access("12:04", "b"), access("12:05", "c", **of_finance)]
+    found = run_story("sales", run, calls, [], some)
+    assert [[one.entry["name"] for one in task.accesses] for task in found.tasks] == [["12:03"]]
+    assert found.others == ()
+    found = run_story("finance", run, calls, [], some)
+    assert [[one.entry["name"] for one in task.accesses] for task in found.tasks] == [["12:04"]]
+    assert [one.entry["name"] for one in found.others] == ["12:05"]
+
+
+def test_what_airflow_did_not_accept_is_only_claimed():
+    of_run = {"dag": "sales", "run": RUN}
+    some = [
+        access("12:03", "a"),
+        access("12:05", "a", status=403),
+        access("12:04", "c", status=404, **of_run),
+        access("12:06", "", status="200", **of_run),
+    ]
+    assert [is_accepted(one) for one in some] == [True, False, False, False]
+    found = run_story("sales", RUN, [issued("12:01", "a")], [], some)
+    assert [[one.entry["name"] for one in task.accesses] for task in found.tasks] == [["12:03"]]
+    assert found.others == ()
+    assert [(one.entry["name"], one.run.get("task_id")) for one in found.claimed] == [
+        ("12:04", None),
+        ("12:05", "extract"),
+        ("12:06", None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +109,8 @@ def test_accesses_are_of_the_task_whose_instance_got_a_run_identity():
     ],
 )
 def test_only_an_issued_identity_names_an_instance(other):
-    assert instances_of([other], RUN) == {}
-    assert instances_of([issued("12:01", "a")], RUN).keys() == {"a"}
+    assert instances_of([other], "sales", RUN) == {}
+    assert instances_of([issued("12:01", "a")], "sales", RUN).keys() == {"a"}
 
 
 @pytest.mark.parametrize(
