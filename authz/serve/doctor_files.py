@@ -86,19 +86,36 @@ def of_document(data: bytes, file: str, site_: Site, now: float) -> list[Finding
     """
     found: list[Finding] = []
     for document in _parsed(data, file):
-        if envoy_config.is_envoy(document):
-            read = envoy_config.read(document, file)
-            found += envoy.findings(read, site_)
-            found += _named(document, file, now)
-            for certificate, names in envoy_files.served_names(read.listeners):
-                found += _names(file, "certificate_chain", certificate, names)
-        elif fronts.is_manifest(document) or fronts.is_agentgateway(document):
-            found += fronts.findings(document, file)
-        else:
-            text = "this is no configuration of a proxy that is known here"
-            hint = "give Envoy's bootstrap or /config_dump, manifests of Envoy Gateway or Istio, or agentgateway's file"
-            raise ConfigError([Problem(file, 0, 0, text, hint)])
+        if not (envoy_config.is_envoy(document) or fronts.is_manifest(document) or fronts.is_agentgateway(document)):
+            raise _unknown(document, file)
+        for where, part in fronts.parts(document, file):
+            if envoy_config.is_envoy(part):
+                found += _of_envoy(part, where, site_, now)
+            else:
+                found += fronts.findings(part, where)
+                found += [] if fronts.is_read(part) else [_partly(file)]
     return found
+
+
+def _of_envoy(document: Any, file: str, site_: Site, now: float) -> Iterator[Finding]:
+    read = envoy_config.read(document, file)
+    yield from envoy.findings(read, site_)
+    yield from _named(document, file, now)
+    for certificate, names in envoy_files.served_names(read.listeners):
+        yield from _names(file, "certificate_chain", certificate, names)
+
+
+def _partly(file: str) -> Finding:
+    text = "only switches are read here; whether every route is checked, Envoy's own configuration shows"
+    return Finding(id="not-seen", where=file, text=text)
+
+
+def _unknown(document: Any, file: str) -> ConfigError:
+    if fronts.is_fragment(document):
+        return ConfigError([Problem(file, 0, 0, "this is only a part of Envoy's configuration", fronts.FRAGMENT)])
+    text = "this is no configuration of a proxy that is known here"
+    hint = "give Envoy's bootstrap or /config_dump, manifests of Envoy Gateway or Istio, or agentgateway's file"
+    return ConfigError([Problem(file, 0, 0, text, hint)])
 
 
 def of_airflow(

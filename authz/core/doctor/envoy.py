@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from authz.core.doctor import envoy_filters, envoy_login, envoy_routes
-from authz.core.doctor.envoy_config import Envoy, Places, is_exposed, is_internal, is_open, normal, places, shown
+from authz.core.doctor.envoy_config import Envoy, Places, is_exposed, is_internal, is_open, normal, places, raw
 from authz.core.doctor.envoy_filters import Chain
 from authz.core.doctor.envoy_routes import ANYWHERE, Forward
 from authz.core.doctor.kinds import Finding
@@ -21,16 +21,12 @@ from authz.core.model import Plane
 _UNDERSCORES: Final = {"REJECT_REQUEST", "DROP_HEADER", "1", "2"}
 _EXECUTION: Final = "/execution"
 _IDENTITY: Final = "x-authz-"
-# Network filters that send nothing anywhere.
-_QUIET: Final = (
+_QUIET: Final = (  # network filters that send nothing anywhere
     *("rbac", "connection_limit", "local_ratelimit", "ratelimit", "geoip", "echo", "direct_response", "ext_authz"),
-    *("tcp_bandwidth_limit",),
+    "tcp_bandwidth_limit",
 )
-_REDIRECTING: Final = (
-    "sni_cluster",
-    "set_filter_state",
-    "sni_dynamic_forward_proxy",
-)  # they choose tcp_proxy's cluster
+# Network filters that choose tcp_proxy's cluster.
+_REDIRECTING: Final = ("sni_cluster", "set_filter_state", "sni_dynamic_forward_proxy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +82,7 @@ def findings(envoy: Envoy, site: Site) -> list[Finding]:
 
 
 def _name(listener: Node, number: int) -> str:
-    name = text(listener, "name") or shown(message(listener, "address"))
+    name = text(listener, "name") or raw(message(listener, "address"))
     return f"`{label(name)}`" if name else f"number {number + 1}"
 
 
@@ -292,4 +288,4 @@ def _admin(envoy: Envoy) -> Iterator[Finding]:
     address = pick(envoy.admin, "address")
     if address is not None and is_exposed(message(address)):
         where = f"{envoy.file}: admin"
-        yield Finding(id="admin-exposed", where=where, text=f"listens on {label(shown(message(address)))}")
+        yield Finding(id="admin-exposed", where=where, text=f"listens on {label(raw(message(address)))}")

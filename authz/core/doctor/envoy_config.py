@@ -156,11 +156,16 @@ def is_exposed(address: Node) -> bool:
 
 def shown(address: Node) -> str:
     """The address as `host:port` or path, the loopback ones alike; "" if it is none of these."""
+    return normal(raw(address))
+
+
+def raw(address: Node) -> str:
+    """The address as it stands there: `host:port` or path; "" if it is none of these."""
     if place := text(address, "pipe", "path"):
         return f"unix:{place}"
     host = text(address, "socket_address", "address")
     port = path(address, "socket_address", "port_value") or text(address, "socket_address", "named_port")
-    return normal(f"{host}:{port}") if host else ""
+    return f"{host}:{port}" if host else ""
 
 
 def normal(address: str) -> str:

@@ -170,6 +170,7 @@ def login(*filters):
     return gate(extra=managed(http_filters=[*filters, ext_authz(), ROUTER]))
 
 
+EXPOSED = {"admin": {"address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}}}
 CASES = {
     "check-fails-open": (checking(failure_mode_allow=True), checking(failure_mode_allow=False)),
     "check-shadowed": (checking(shadow_mode=True), GOOD),
@@ -195,7 +196,7 @@ CASES = {
     "slashes-not-merged": (managed(merge_slashes=False), GOOD),
     "underscores-allowed": (managed(common_http_protocol_options={}), GOOD),
     "admin-exposed": (
-        proxy(CHECKED, admin={"address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}}),
+        proxy(CHECKED, **EXPOSED),
         proxy(CHECKED, admin={"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}),
     ),
     "execution-exposed": (
@@ -342,6 +343,41 @@ def test_a_file_that_is_no_configuration_is_an_error_without_its_text(folder, co
     assert ended.exit_code == 2
     assert said in ended.stderr
     assert CANARY not in ended.output
+
+
+@pytest.mark.parametrize("part", [{"listeners": [CHECKED]}, {"clusters": []}, table()])
+def test_a_part_of_envoys_configuration_is_refused_with_the_way_to_have_it_read(folder, part):
+    ended = run(*text(yaml.safe_dump(part))(folder))
+    assert ended.exit_code == 2
+    assert "put it under `static_resources`" in ended.stderr
+
+
+def _config_map(**data):
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
+
+
+def test_envoys_configuration_in_a_config_map_is_read_as_if_it_were_a_file(folder):
+    good = _config_map(envoy=yaml.safe_dump(bootstrap(CHECKED)))
+    assert found(*text(good)(folder)) == {"not-given"}
+    bad = bootstrap(listener(network(manager(http_filters=[ROUTER]))), **EXPOSED)
+    ended = run(*text(_config_map(envoy=json.dumps(bad)))(folder))
+    assert ended.exit_code == 1
+    assert "route-unchecked  front.yaml: ConfigMap c, `envoy`: listener `in`" in ended.stdout
+    assert "listens on 0.0.0.0:1\n" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GATEWAY % "false",
+        yaml.safe_dump({"binds": [{"listeners": [{"routes": [{"backends": [{"host": "airflow:8080"}]}]}]}]}),
+        _config_map(script="return 1"),
+        _config_map(envoy=yaml.safe_dump(bootstrap(CHECKED)), other="a: b"),
+    ],
+)
+def test_where_only_switches_are_read_that_is_said_once_for_each_file(folder, content):
+    some = json.loads(run(*text(f"{content}---\n{GATEWAY % 'false'}")(folder), "--json").stdout)
+    assert [one["where"] for one in some if one["id"] == "not-seen"] == ["front.yaml"]
 
 
 def test_missing_files_and_folders_are_errors(folder):
