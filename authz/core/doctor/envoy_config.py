@@ -12,6 +12,7 @@ from authz.core.loopback import names_loopback
 
 _ANY_ADDRESS: Final = {"0.0.0.0", "::", ""}
 _DYNAMIC: Final = {"ORIGINAL_DST", "4"}
+_DYNAMIC_KINDS: Final = ("dynamic_forward_proxy", "original_dst")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Envoy:
     file: str
     listeners: list[Node] = field(default_factory=list)
     clusters: dict[str, Node] = field(default_factory=dict)
+    endpoints: dict[str, list[Node]] = field(default_factory=dict)
     routes: dict[str, Node] = field(default_factory=dict)
     scopes: dict[str, list[Node]] = field(default_factory=dict)
     filters: dict[str, Node] = field(default_factory=dict)
@@ -68,7 +70,9 @@ def _bootstrap(found: Envoy, document: Node, *, dumped: set[str]) -> None:
     dynamic = message(document, "dynamic_resources")
     for name, dump, what in (
         ("lds_config", "ListenersConfigDump", "listeners come from elsewhere (LDS)"),
+        ("lds_resources_locator", "ListenersConfigDump", "listeners come from elsewhere (LDS)"),
         ("cds_config", "ClustersConfigDump", "clusters come from elsewhere (CDS)"),
+        ("cds_resources_locator", "ClustersConfigDump", "clusters come from elsewhere (CDS)"),
     ):
         if pick(dynamic, name) is not None and dump not in dumped:
             found.unseen.append(what)
@@ -123,12 +127,20 @@ def _dumped_filters(found: Envoy, dump: Node) -> None:
         found.filters[text(one, "ecds_filter", "name")] = message(one, "ecds_filter")
 
 
+def _dumped_endpoints(found: Envoy, dump: Node) -> None:
+    for name in ("static_endpoint_configs", "dynamic_endpoint_configs"):
+        for one in items(dump, name):
+            assignment = message(one, "endpoint_config")
+            found.endpoints.setdefault(text(assignment, "cluster_name"), []).append(assignment)
+
+
 _DUMPS: Final = {
     "ListenersConfigDump": _dumped_listeners,
     "ClustersConfigDump": _dumped_clusters,
     "RoutesConfigDump": _dumped_routes,
     "ScopedRoutesConfigDump": _dumped_scopes,
     "EcdsConfigDump": _dumped_filters,
+    "EndpointsConfigDump": _dumped_endpoints,
 }
 
 
@@ -191,12 +203,13 @@ def places(envoy: Envoy, name: str, *, inside: frozenset[str] = frozenset()) -> 
     if cluster is None or name in inside:
         return Places(unknown=True)
     extension = typed(pick(message(cluster, "cluster_type"), "typed_config"))
-    if str(pick(cluster, "type")) in _DYNAMIC or "dynamic_forward_proxy" in text(cluster, "cluster_type", "name"):
+    kind = f"{text(cluster, 'cluster_type', 'name')} {extension.kind}"  # with a type, the name is free
+    if str(pick(cluster, "type")) in _DYNAMIC or any(one in kind for one in _DYNAMIC_KINDS):
         return Places(anywhere=True)
     members = [str(one) for one in items(extension.config, "clusters")]
     parts = [places(envoy, one, inside=inside | {name}) for one in members]
     addresses, internal = set(), set()
-    for address in _endpoints(cluster):
+    for address in _endpoints(envoy, cluster):
         if listener := text(address, "envoy_internal_address", "server_listener_name"):
             internal.add(listener)
         elif place := shown(address):
@@ -209,10 +222,11 @@ def places(envoy: Envoy, name: str, *, inside: frozenset[str] = frozenset()) -> 
     )
 
 
-def _endpoints(cluster: Node) -> Iterator[Node]:
+def _endpoints(envoy: Envoy, cluster: Node) -> Iterator[Node]:
     yield from (message(host) for host in items(cluster, "hosts"))
-    for group in items(cluster, "load_assignment", "endpoints"):
-        for one in items(group, "lb_endpoints"):
+    service = text(cluster, "eds_cluster_config", "service_name") or text(cluster, "name")
+    for assignment in (message(cluster, "load_assignment"), *envoy.endpoints.get(service, ())):
+        for one in (one for group in items(assignment, "endpoints") for one in items(group, "lb_endpoints")):
             endpoint = message(one, "endpoint")
             yield message(endpoint, "address")
             yield from (message(more, "address") for more in items(endpoint, "additional_addresses"))
