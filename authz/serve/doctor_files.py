@@ -1,7 +1,8 @@
 """Reads the files that `authz doctor` is given or led to, and finds what is wrong with the files themselves.
 
 Law: nothing is written, and no content is shown, not even in an error. A file that a configuration names and that is
-not on this machine is skipped: Envoy may be elsewhere. One that is here and cannot be read is a finding.
+not on this machine is skipped: Envoy may be elsewhere. One that cannot be read, or whose folder may not be entered, is
+a finding. A relative path is one from the folder where doctor runs.
 """
 
 import warnings
@@ -27,6 +28,7 @@ from authz.settings.certificates import expiries
 from authz.settings.named_files import Named, Use
 from authz.system.regular_file import MOST_SECRET_BYTES, read_regular, why
 
+_ABSENT: Final = (FileNotFoundError, NotADirectoryError, ValueError)  # the last for a NUL in a path
 _USES: Final = {Holds.CERTIFICATE: Use.CERTIFICATE, Holds.AUTHORITY: Use.AUTHORITY, Holds.SECRET: Use.SECRET}
 
 
@@ -171,17 +173,19 @@ def _named(document: Any, file: str, now: float, *, inside: frozenset[str] = fro
     named = envoy_files.named(document)
     yield from _files(file, _used(named), now)
     for one in named:
-        if one.holds is not Holds.SECRETS_CONFIG or one.path in inside or not _is_here(one.path):
+        if one.holds is not Holds.SECRETS_CONFIG or one.path in inside:
             continue
         try:
             for inner in documents(read_regular(one.path, MOST_SECRET_BYTES)):
                 if envoy_files.holds_secret(inner) and readable_by_all(one.path):
                     yield _readable(file, f"`{one.field}`: {one.path}")
                 yield from _named(inner, one.path, now, inside=inside | {one.path})
-        except OSError as error:
-            yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {why(error)}")
         except UnreadableError as error:
             yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {error}")
+        except _ABSENT:
+            continue
+        except OSError as error:
+            yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {why(error)}")
 
 
 def _used(named: Iterable[envoy_files.Named]) -> list[Named]:
@@ -190,7 +194,12 @@ def _used(named: Iterable[envoy_files.Named]) -> list[Named]:
 
 def _files(where: str, files: Iterable[Named], now: float) -> Iterator[Finding]:
     for one in files:
-        if not _is_here(one.path):
+        try:
+            Path(one.path).stat()
+        except _ABSENT:
+            continue
+        except OSError as error:
+            yield Finding(id="not-seen", where=where, text=f"`{one.key}`: {one.path}: {why(error)}")
             continue
         if one.use is Use.SECRET and readable_by_all(one.path):
             yield _readable(where, f"`{one.key}`: {one.path}")
@@ -212,13 +221,6 @@ def _certificate(where: str, file: Named, now: float) -> Iterator[Finding]:
         if text:
             kind = "certificate-unusable" if found.is_over(now) else "certificate-expiring"
             yield Finding(id=kind, where=where, text=text)
-
-
-def _is_here(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _readable(where: str, text: str) -> Finding:
