@@ -12,6 +12,7 @@ from authz.core.loopback import names_loopback
 
 _ANY_ADDRESS: Final = {"0.0.0.0", "::", ""}
 _DYNAMIC: Final = {"ORIGINAL_DST", "4"}
+_EDS: Final = {"EDS", "3"}
 _DYNAMIC_KINDS: Final = ("dynamic_forward_proxy", "original_dst")
 
 
@@ -45,7 +46,14 @@ def read(document: Any, file: str) -> Envoy:
     found = Envoy(file=file)
     if pick(document, "configs") is None:
         _bootstrap(found, message(document, "bootstrap") or message(document), dumped=set())
-        return found
+    else:
+        _dump(found, document)
+    if any(str(pick(one, "type")) in _EDS and not [*_endpoints(found, one)] for one in found.clusters.values()):
+        found.unseen.append("addresses of clusters come from elsewhere (EDS; a dump has them with `?include_eds`)")
+    return found
+
+
+def _dump(found: Envoy, document: Any) -> None:
     dumps: dict[str, list[Node]] = {}
     for one in items(document, "configs"):
         dumps.setdefault(typed(one).kind.rpartition(".")[2], []).append(message(one))
@@ -56,7 +64,6 @@ def read(document: Any, file: str) -> Envoy:
         _bootstrap(found, message(dump, "bootstrap"), dumped={*dumps})
     if "ListenersConfigDump" not in dumps and not found.listeners:
         found.unseen.append("the dump has no listeners")
-    return found
 
 
 def _bootstrap(found: Envoy, document: Node, *, dumped: set[str]) -> None:

@@ -284,10 +284,13 @@ def _found(case, folder):
         return found("--envoy-admin", server.url)
 
 
-def _admin(body, date, status=200):
+DUMPS = ("/config_dump?include_eds", "/config_dump")
+
+
+def _admin(body, date, status=200, paths=DUMPS[:1]):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response_only(status if self.path == "/config_dump?include_eds" else 404)
+            self.send_response_only(status if self.path in paths else 404)
             if date is not None:
                 self.send_header("date", formatdate(date, usegmt=True) if isinstance(date, float) else date)
             self.send_header("content-length", str(len(body)))
@@ -473,7 +476,7 @@ def test_missing_files_and_folders_are_errors(folder):
 
 @pytest.mark.parametrize(
     ("body", "date", "status", "said"),
-    [("", None, 403, "answered with 403"), (f"[{CANARY}", None, 200, "neither YAML nor JSON")],
+    [("", None, 403, "does not show /config_dump"), (f"[{CANARY}", None, 200, "neither YAML nor JSON")],
 )
 def test_an_envoy_that_does_not_show_its_configuration_is_an_error(folder, body, date, status, said):
     with LoopbackServer(_admin(body, date, status)) as server:
@@ -487,6 +490,11 @@ def test_no_envoy_there_is_an_error(folder):
     ended = run("--envoy-admin", "http://127.0.0.1:1")
     assert ended.exit_code == 2
     assert "is Envoy running" in ended.stderr
+
+
+def test_an_envoy_that_allows_only_the_bare_path_is_read_too(folder):
+    with LoopbackServer(_admin(json.dumps(bootstrap(listener(network(ASIDE)))), None, paths=DUMPS[1:])) as server:
+        assert "route-unchecked" in found("--envoy-admin", server.url)
 
 
 @pytest.mark.parametrize("date", [None, "not a date"])

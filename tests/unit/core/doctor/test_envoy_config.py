@@ -125,7 +125,7 @@ def test_addresses_that_come_by_eds_are_read(service, name):
     aside = listener(network(manager(http_filters=[ROUTER], route_config=table(route(route={"cluster": "other"})))))
     assignment = {**cluster("x", "127.0.0.1:8081")["load_assignment"], "cluster_name": service or "other"}
     parts = listeners(CHECKED, aside), clusters(AIRFLOW, active=[other])
-    assert ids(in_envoy(dump(*parts))) == {"forwards-unchecked"}
+    assert ids(in_envoy(dump(*parts))) == {"forwards-unchecked", "not-seen"}
     endpoints = "EndpointsConfigDump", {name: [{"endpoint_config": assignment}]}
     assert ids(in_envoy(dump(*parts, endpoints))) == {"route-unchecked"}
 
