@@ -70,30 +70,38 @@ def parts(document: Any, file: str) -> Iterator[tuple[str, Any]]:
 
 def is_read(document: Any) -> bool:
     """Whether it only holds other documents, whose findings say everything about it."""
-    is_holder = text(document, "kind") == "ConfigMap" or _listed(document)
-    return bool(is_holder and any(True for _one in _inner(document, "")))
+    is_map = text(document, "kind") == "ConfigMap" and pick(document, "binaryData") is None
+    return bool(is_map or _listed(document)) and any(True for _one in _inner(document, ""))
 
 
 def _listed(document: Any) -> Sequence[Any]:
     return items(document, "items") if text(document, "kind").endswith("List") else []
 
 
+def _own(document: Any) -> Iterator[Node]:
+    """Every mapping of the document, but for those of the items of a List."""
+    return every({**document, "items": None} if _listed(document) else document)
+
+
 def _inner(document: Any, where: str) -> Iterator[tuple[str, Any]]:
-    if listed := _listed(document):
-        yield from ((where, one) for one in listed)
-        return
+    yield from ((where, one) for one in _listed(document))
     for key, value in _texts(document):
         with contextlib.suppress(UnreadableError):
             place = f"{_place(document, where)}, `{label(key)}`"
-            yield from ((place, one) for one in documents(value.encode()) if isinstance(one, dict))
+            yield from ((place, one) for one in documents(value.encode()) if _is_part(one))
+
+
+def _is_part(document: Any) -> bool:
+    return isinstance(document, dict) or is_fragment(document)
 
 
 def _texts(document: Any) -> Iterator[tuple[str, str]]:
     """Every text that could be a mapping, with its key; but for kubectl's copy of the object itself."""
-    for node in every(document):
+    for node in _own(document):
         for key, value in node.items():
-            if isinstance(value, str) and ":" in value and key != _COPY:
-                yield key, value
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, str) and ":" in one and key != _COPY:
+                    yield key, one
 
 
 def _place(document: Any, file: str) -> str:
@@ -108,9 +116,7 @@ def findings(document: Any, file: str) -> Iterator[Finding]:
     where = _place(document, file)
     if is_fragment(document):
         yield Finding(id="not-seen", where=where, text=f"a part of Envoy's configuration: {FRAGMENT}")
-    if _listed(document):
-        return
-    for node in every(document):
+    for node in _own(document):
         yield from _switches(node, where)
         yield from _off(node, where)
         for key in _CHECKS:

@@ -64,6 +64,8 @@ OPEN = {
         **POLICY,
         "spec": {"jsonPatches": [{"operation": {"op": "add", "path": "/a/0/failure_mode_allow", "value": True}}]},
     },
+    "an argument of a container": {**POLICY, "spec": {"args": ["--config", "x: {failOpen: true}"]}},
+    "beside the items of a List": {"apiVersion": "v1", "kind": "AllowList", "items": [POLICY], "failOpen": True},
     "in a List": {"apiVersion": "v1", "kind": "List", "items": [security_policy(failOpen=True)]},
     "shadow mode": {**POLICY, "spec": {"patch": {"shadowMode": True}}},
     "agentgateway": agentgateway(failureMode="allow"),
@@ -148,6 +150,7 @@ def test_every_text_that_is_a_configuration_is_a_part_with_its_place():
     assert inner == ("front.yaml: ConfigMap c, `envoy`", bootstrap(listener()))
     assert fronts.is_read(document)
     assert not fronts.is_read(config_map(script="x"))
+    assert not fronts.is_read({**document, "binaryData": {"other": "eA=="}})
     assert not fronts.is_read(POLICY)
 
 
@@ -208,8 +211,7 @@ FRAGMENTS = {
 def test_a_part_of_envoys_configuration_is_none_of_agentgateway_and_is_said(fragment):
     assert fronts.is_fragment(fragment)
     assert not fronts.is_agentgateway(fragment)
-    if isinstance(fragment, dict):
-        assert ids(found(config_map(part=yaml.safe_dump(fragment)))) == {"not-seen"}
+    assert ids(found(config_map(part=yaml.safe_dump(fragment)))) == {"not-seen"}
 
 
 def test_agentgateway_is_no_part_of_envoy():
