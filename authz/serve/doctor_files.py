@@ -75,7 +75,8 @@ def of_proxy(path: Path, site_: Site, now: float) -> list[Finding]:
     """
     data = _read(path)
     found = of_document(data, str(path), site_, now)
-    if readable_by_all(str(path)) and any(envoy_files.holds_secret(one) for one in documents(data)):
+    parts = (part for document in documents(data) for _place, part in fronts.parts(document, ""))
+    if readable_by_all(str(path)) and any(map(envoy_files.holds_secret, parts)):
         found.append(_readable(str(path), "the configuration holds a secret"))
     return found
 

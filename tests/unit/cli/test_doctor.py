@@ -449,6 +449,17 @@ def test_envoys_configuration_in_a_config_map_is_read_as_if_it_were_a_file(folde
     assert "listens on 0.0.0.0:1\n" in ended.stdout
 
 
+def test_a_secret_in_a_config_map_that_everyone_can_read_is_found(folder):
+    secret = {"name": "s", "generic_secret": {"secret": {"inline_string": CANARY}}}
+    config = bootstrap(CHECKED)
+    config["static_resources"]["secrets"] = [secret]
+    arguments = text(_config_map(envoy=yaml.safe_dump(config)))(folder)
+    (folder / "front.yaml").chmod(0o644)
+    ended = run(*arguments)
+    assert "secret-readable" in ended.stdout
+    assert CANARY not in ended.output
+
+
 @pytest.mark.parametrize(
     "content",
     [
