@@ -13,10 +13,11 @@ import orjson
 
 from authz.cli.options import json_option, settings_option
 from authz.core.characters import one_line
+from authz.core.urls import Url
 
 if TYPE_CHECKING:
     from authz.core.doctor.kinds import Finding
-    from authz.serve.doctor import Finding as Answer
+    from authz.serve.doctor import Good
     from authz.settings import Settings
 
 _MOST_OF_ONE: Final = 20
@@ -31,7 +32,7 @@ class _Given:
     settings_path: Path
     settings: "Settings | None"
     proxies: tuple[Path, ...]
-    envoy_admin: str | None
+    envoy_admin: Url | None
     airflow_cfg: Path | None
     airflow_env: Path | None
 
@@ -44,6 +45,19 @@ class _Given:
         return self.airflow_cfg is not None or self.airflow_env is not None
 
 
+def _url(_ctx: click.Context, _option: click.Parameter, value: str | None) -> Url | None:
+    """The URL of an option; a mistake does not quote it, because it may hold a password."""
+    if value is None:
+        return None
+    try:
+        url = Url.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write http://127.0.0.1:8080") from None
+    if url.query:
+        raise click.BadParameter("a URL with a query")
+    return url
+
+
 @click.command(short_help="Find ways around the gate in Envoy's and Airflow's configuration.")
 @click.option(
     "--proxy",
@@ -53,14 +67,25 @@ class _Given:
     help="Configuration of what is in front: Envoy's bootstrap or a saved /config_dump, manifests of Envoy Gateway or"
     " Istio, agentgateway's configuration. May be repeated.",
 )
-@click.option("--envoy-admin", metavar="URL", help="Ask a running Envoy for its configuration: http://127.0.0.1:9901")
+@click.option(
+    "--envoy-admin",
+    metavar="URL",
+    callback=_url,
+    help="Ask a running Envoy for its configuration: http://127.0.0.1:9901",
+)
 @click.option("--airflow-cfg", type=_FILE, help="Airflow's airflow.cfg.")
 @click.option(
     "--airflow-env",
     type=_FILE,
     help="Environment of Airflow's API server: NAME=value lines, or /proc/PID/environ. Default: that of this process.",
 )
-@click.option("--airflow", "url", metavar="URL", help="Ask Airflow itself, not through Envoy: http://127.0.0.1:8080")
+@click.option(
+    "--airflow",
+    "url",
+    metavar="URL",
+    callback=_url,
+    help="Ask Airflow itself, not through Envoy: http://127.0.0.1:8080",
+)
 @click.option("--upstream", help="The upstream in the settings that this Airflow is; needed where there are several.")
 @settings_option
 @json_option
@@ -69,10 +94,10 @@ def doctor(
     ctx: click.Context,
     *,
     proxies: tuple[Path, ...],
-    envoy_admin: str | None,
+    envoy_admin: Url | None,
     airflow_cfg: Path | None,
     airflow_env: Path | None,
-    url: str | None,
+    url: Url | None,
     upstream: str | None,
     settings_path: Path,
     as_json: bool,
@@ -84,11 +109,8 @@ def doctor(
     error among the findings, when Airflow refuses the gate, or accepts what it should not, or when the candidate of the
     settings (`shadow`) cannot be compared.
     """
-    for option, value in (("--envoy-admin", envoy_admin), ("--airflow", url)):
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise click.UsageError(f"{option} takes a URL: http://127.0.0.1:8080")
     from authz import settings as files  # noqa: PLC0415 see above
-    from authz.core.doctor.kinds import in_order  # noqa: PLC0415 see above
+    from authz.core.doctor.kinds import Finding, in_order  # noqa: PLC0415 see above
 
     compared = bool(proxies or envoy_admin or airflow_cfg or airflow_env)
     given = ctx.get_parameter_source("settings_path") is not click.core.ParameterSource.DEFAULT
@@ -96,16 +118,17 @@ def doctor(
     settings = files.load(settings_path) if needed or settings_path.exists() else None
     answers = _asked(url, upstream, settings, str(settings_path)) if url is not None and settings is not None else []
     files_given = _Given(settings_path, settings, proxies, envoy_admin, airflow_cfg, airflow_env)
-    found = in_order([*_found(files_given), *(_not_given(files_given) if url is None else ())])
+    good = [one for one in answers if not isinstance(one, Finding)]
+    wrong = [one for one in answers if isinstance(one, Finding)]
+    found = in_order([*wrong, *_found(files_given), *(_not_given(files_given) if url is None else ())])
     if as_json:
-        click.echo(orjson.dumps([*map(_of_answer, answers), *map(_of_finding, found)]).decode())
+        click.echo(orjson.dumps([*map(_of_good, good), *map(_of_finding, found)]).decode())
     else:
-        _print(answers, found)
-    wrong = any(not one.ok for one in answers) or any(one.kind.severity == "error" for one in found)
-    ctx.exit(1 if wrong else 0)
+        _print(good, found)
+    ctx.exit(1 if any(one.kind.severity == "error" for one in found) else 0)
 
 
-def _asked(url: str, upstream: str | None, settings: "Settings", path: str) -> "Sequence[Answer]":
+def _asked(url: Url, upstream: str | None, settings: "Settings", path: str) -> "Sequence[Good | Finding]":
     from authz.serve import doctor as doctors  # noqa: PLC0415 see above
 
     of = doctors.target(settings, path, upstream)
@@ -125,7 +148,7 @@ def _found(given: _Given) -> "Iterator[Finding]":
         yield from doctor_files.of_proxy(path, site, now)
     if given.envoy_admin is not None:
         data, clocks = envoy_admin.ask(given.envoy_admin, time.time)
-        yield from (*clocks, *doctor_files.of_document(data, given.envoy_admin, site, now))
+        yield from (*clocks, *doctor_files.of_document(data, str(given.envoy_admin), site, now))
     if given.has_airflow:
         yield from doctor_files.of_airflow(given.airflow_cfg, given.airflow_env, os.environ, site, now)
     if given.has_proxy or given.has_airflow:
@@ -145,36 +168,31 @@ def _not_given(given: _Given) -> "Iterator[Finding]":
             yield Finding(id="not-given", where="command line", text=f"{what}: `{option}`")
 
 
-def _of_answer(answer: "Answer") -> dict[str, Any]:
-    shown = {"id": answer.name, "severity": "ok" if answer.ok else "error", "where": "", "why": "", "fix": answer.hint}
-    return {**shown, **asdict(answer)}  # `name`, `ok`, `hint`: what programs read before there were other findings
+def _of_good(good: "Good") -> dict[str, Any]:
+    return {**asdict(good), "severity": "ok", "why": "", "fix": ""}
 
 
 def _of_finding(found: "Finding") -> dict[str, Any]:
     kind = found.kind
-    shown = {"id": found.id, "severity": kind.severity.value, "where": found.where, "text": found.text}
-    older = {"name": found.id, "ok": kind.severity != "error", "hint": kind.fix}
-    return {**shown, "why": kind.why, "fix": kind.fix, **older}
+    return {**asdict(found), "severity": kind.severity.value, "why": kind.why, "fix": kind.fix}
 
 
-def _print(answers: "Sequence[Answer]", found: "Sequence[Finding]") -> None:
-    for answer in answers:
-        mark, colour = ("ok", "green") if answer.ok else ("FAILED", "red")
-        click.echo(f"{click.style(f'{mark:8}', fg=colour)} {answer.name:10} {one_line(answer.text)}")
-        if not answer.ok:
-            click.echo(f"{'':8} {'':10} → {answer.hint}")
+def _print(good: "Sequence[Good]", found: "Sequence[Finding]") -> None:
+    for one in good:
+        click.echo(f"{click.style('ok      ', fg='green')} {one.id}  {one_line(one.where)}")
+        click.echo(f"{'':8} {one_line(one.text)}")
     counts = Counter(one.id for one in found)
     shown: Counter[str] = Counter()
-    for one in found:
-        shown[one.id] += 1
-        if shown[one.id] > _MOST_OF_ONE:
+    for wrong in found:
+        shown[wrong.id] += 1
+        if shown[wrong.id] > _MOST_OF_ONE:
             continue
-        severity = one.kind.severity.value
-        click.echo(f"{click.style(f'{severity:8}', fg=_COLOURS[severity])} {one.id}  {one_line(one.where)}")
-        click.echo(f"{'':8} {one_line(one.text)}")
-        if shown[one.id] == 1:
-            click.echo(f"{'':8} why: {one.kind.why}\n{'':8} fix: {one.kind.fix}")
-        if shown[one.id] == _MOST_OF_ONE and counts[one.id] > _MOST_OF_ONE:
-            click.echo(f"{'':8} and {counts[one.id] - _MOST_OF_ONE} more `{one.id}`: --json has them all")
-    if not answers and not any(one.id != "not-given" for one in found):
+        severity = wrong.kind.severity.value
+        click.echo(f"{click.style(f'{severity:8}', fg=_COLOURS[severity])} {wrong.id}  {one_line(wrong.where)}")
+        click.echo(f"{'':8} {one_line(wrong.text)}")
+        if shown[wrong.id] == 1:
+            click.echo(f"{'':8} why: {wrong.kind.why}\n{'':8} fix: {wrong.kind.fix}")
+        if shown[wrong.id] == _MOST_OF_ONE and counts[wrong.id] > _MOST_OF_ONE:
+            click.echo(f"{'':8} and {counts[wrong.id] - _MOST_OF_ONE} more `{wrong.id}`: --json has them all")
+    if not good and not any(one.id != "not-given" for one in found):
         click.echo("nothing found")

@@ -56,6 +56,14 @@ class Url:
         """Path and query, as a request line has them (RFC 9112 §3.2.1)."""
         return self.path + self.query
 
+    def below(self, target: str) -> "Url":
+        """The URL of `target`, a path with a possible query, below this one's path.
+
+        Raises:
+            ValueError: that is no URL.
+        """
+        return Url.parse(self.origin + self.path.rstrip("/") + target)
+
     @classmethod
     def parse(cls, text: str) -> "Url":
         """Read a URL.

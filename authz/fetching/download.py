@@ -1,17 +1,19 @@
 """One bounded request, a GET or a POST: a limited number of bytes out, within a limited time.
 
 Law: everything about the answer is bounded before it is trusted (size as sent *and* as decoded, time, redirects),
-credentials are never sent, proxies and `.netrc` of the environment are not used. A redirect of a GET may not leave the
-host, and that of a POST is not followed. An error message never has a body, a query or a header of the answer.
+no credentials are sent but those that the caller gives `ask`, proxies and `.netrc` of the environment are not used. A
+redirect of `get` may not leave the host, and that of any other request is not followed. An error message never has a
+body, a query or a header of the answer.
 """
 
 import contextlib
 import re
 import ssl
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from errno import EINVAL
+from types import MappingProxyType
 from typing import Final
 
 import certifi
@@ -27,6 +29,7 @@ from authz.system.regular_file import read_secret
 
 JSON: Final = "application/json, application/jwk-set+json"
 ANYTHING: Final = "*/*"
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _MAX_AGE: Final = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})(?![0-9])", re.ASCII | re.IGNORECASE)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _OK: Final = 200
@@ -90,9 +93,13 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The answer to a POST: its status, its media type in lower case without parameters, and the decoded body."""
+    """An answer of any status: its headers by name in lower case, its media type likewise without parameters, its body.
+
+    The body is decoded.
+    """
 
     status: int
+    headers: Mapping[str, str] = field(repr=False)
     media_type: str
     data: bytes = field(repr=False)
 
@@ -150,10 +157,23 @@ class Downloader:
         Raises:
             FetchError: there is no complete answer within the limits.
         """
-        with self._asked(url, reach, deadline, accept=ANYTHING, body=body, media_type=media_type) as (response, found):
-            data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
-            kind = found.get("content-type", "").partition(";")[0].strip().lower()
-            return Answer(status=response.status, media_type=kind, data=data)
+        more = {"content-type": media_type, "content-length": str(len(body))}
+        with self._asked(url, reach, deadline, accept=ANYTHING, body=body, more=more) as (response, found):
+            return self._answer(url, response, found)
+
+    def ask(self, url: Url, *, reach: Reach, deadline: Deadline, more: Mapping[str, str] = NO_HEADERS) -> Answer:
+        """GET `url` with these headers too; every status is an answer, also a redirect.
+
+        Raises:
+            FetchError: there is no complete answer within the limits.
+        """
+        with self._asked(url, reach, deadline, accept=JSON, more=more) as (response, found):
+            return self._answer(url, response, found)
+
+    def _answer(self, url: Url, response: httpcore.Response, found: dict[str, str]) -> Answer:
+        data = self._bounded(url, response.iter_stream(), found.get("content-encoding", "identity").lower())
+        kind = found.get("content-type", "").partition(";")[0].strip().lower()
+        return Answer(status=response.status, headers=found, media_type=kind, data=data)
 
     def _once(self, url: Url, reach: Reach, deadline: Deadline, accept: str) -> Document | str:
         """The document, or the target of the server's redirect."""
@@ -174,7 +194,7 @@ class Downloader:
         *,
         accept: str,
         body: bytes | None = None,
-        media_type: str = "",
+        more: Mapping[str, str] = NO_HEADERS,
     ) -> Iterator[tuple[httpcore.Response, dict[str, str]]]:
         """The answer, whose body is not read yet, and its headers; a POST if there is a body."""
         check(url, reach)
@@ -186,9 +206,8 @@ class Downloader:
             "connection": "close",
             "host": url.authority,
             "user-agent": f"airflow-envoy-authz/{__version__}",
+            **more,
         }
-        if body is not None:
-            headers |= {"content-type": media_type, "content-length": str(len(body))}
         method = "GET" if body is None else "POST"
         try:
             with (

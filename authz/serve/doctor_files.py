@@ -1,7 +1,8 @@
 """Reads the files that `authz doctor` is given or led to, and finds what is wrong with the files themselves.
 
 Law: nothing is written, and no content is shown, not even in an error. A file that a configuration names and that is
-not on this machine is skipped: Envoy may be elsewhere. One that is here and cannot be read is a finding.
+not on this machine is skipped: Envoy may be elsewhere. One that cannot be read, or whose folder may not be entered, is
+a finding. A relative path is one from the folder where doctor runs.
 """
 
 import warnings
@@ -27,6 +28,7 @@ from authz.settings.certificates import expiries
 from authz.settings.named_files import Named, Use
 from authz.system.regular_file import MOST_SECRET_BYTES, read_regular, why
 
+_ABSENT: Final = (FileNotFoundError, NotADirectoryError, ValueError)  # the last for a NUL in a path
 _USES: Final = {Holds.CERTIFICATE: Use.CERTIFICATE, Holds.AUTHORITY: Use.AUTHORITY, Holds.SECRET: Use.SECRET}
 
 
@@ -73,7 +75,8 @@ def of_proxy(path: Path, site_: Site, now: float) -> list[Finding]:
     """
     data = _read(path)
     found = of_document(data, str(path), site_, now)
-    if readable_by_all(str(path)) and any(envoy_files.holds_secret(one) for one in documents(data)):
+    parts = (part for document in documents(data) for _place, part in fronts.parts(document, ""))
+    if readable_by_all(str(path)) and any(map(envoy_files.holds_secret, parts)):
         found.append(_readable(str(path), "the configuration holds a secret"))
     return found
 
@@ -86,19 +89,36 @@ def of_document(data: bytes, file: str, site_: Site, now: float) -> list[Finding
     """
     found: list[Finding] = []
     for document in _parsed(data, file):
-        if envoy_config.is_envoy(document):
-            read = envoy_config.read(document, file)
-            found += envoy.findings(read, site_)
-            found += _named(document, file, now)
-            for certificate, names in envoy_files.served_names(read.listeners):
-                found += _names(file, "certificate_chain", certificate, names)
-        elif fronts.is_manifest(document) or fronts.is_agentgateway(document):
-            found += fronts.findings(document, file)
-        else:
-            text = "this is no configuration of a proxy that is known here"
-            hint = "give Envoy's bootstrap or /config_dump, manifests of Envoy Gateway or Istio, or agentgateway's file"
-            raise ConfigError([Problem(file, 0, 0, text, hint)])
+        if not (envoy_config.is_envoy(document) or fronts.is_manifest(document) or fronts.is_agentgateway(document)):
+            raise _unknown(document, file)
+        for where, part in fronts.parts(document, file):
+            if envoy_config.is_envoy(part):
+                found += _of_envoy(part, where, site_, now)
+            else:
+                found += fronts.findings(part, where)
+                found += [] if fronts.is_read(part) else [_partly(file)]
     return found
+
+
+def _of_envoy(document: Any, file: str, site_: Site, now: float) -> Iterator[Finding]:
+    read = envoy_config.read(document, file)
+    yield from envoy.findings(read, site_)
+    yield from _named(document, file, now)
+    for certificate, names in envoy_files.served_names(read.listeners):
+        yield from _names(file, "certificate_chain", certificate, names)
+
+
+def _partly(file: str) -> Finding:
+    text = "only switches are read here; whether every route is checked, Envoy's own configuration shows"
+    return Finding(id="not-seen", where=file, text=text)
+
+
+def _unknown(document: Any, file: str) -> ConfigError:
+    if fronts.is_fragment(document):
+        return ConfigError([Problem(file, 0, 0, "this is only a part of Envoy's configuration", fronts.FRAGMENT)])
+    text = "this is no configuration of a proxy that is known here"
+    hint = "give Envoy's bootstrap or /config_dump, manifests of Envoy Gateway or Istio, or agentgateway's file"
+    return ConfigError([Problem(file, 0, 0, text, hint)])
 
 
 def of_airflow(
@@ -154,17 +174,19 @@ def _named(document: Any, file: str, now: float, *, inside: frozenset[str] = fro
     named = envoy_files.named(document)
     yield from _files(file, _used(named), now)
     for one in named:
-        if one.holds is not Holds.SECRETS_CONFIG or one.path in inside or not _is_here(one.path):
+        if one.holds is not Holds.SECRETS_CONFIG or one.path in inside:
             continue
         try:
             for inner in documents(read_regular(one.path, MOST_SECRET_BYTES)):
                 if envoy_files.holds_secret(inner) and readable_by_all(one.path):
                     yield _readable(file, f"`{one.field}`: {one.path}")
                 yield from _named(inner, one.path, now, inside=inside | {one.path})
-        except OSError as error:
-            yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {why(error)}")
         except UnreadableError as error:
             yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {error}")
+        except _ABSENT:
+            continue
+        except OSError as error:
+            yield Finding(id="not-seen", where=file, text=f"`{one.field}`: {one.path}: {why(error)}")
 
 
 def _used(named: Iterable[envoy_files.Named]) -> list[Named]:
@@ -173,7 +195,12 @@ def _used(named: Iterable[envoy_files.Named]) -> list[Named]:
 
 def _files(where: str, files: Iterable[Named], now: float) -> Iterator[Finding]:
     for one in files:
-        if not _is_here(one.path):
+        try:
+            Path(one.path).stat()
+        except _ABSENT:
+            continue
+        except OSError as error:
+            yield Finding(id="not-seen", where=where, text=f"`{one.key}`: {one.path}: {why(error)}")
             continue
         if one.use is Use.SECRET and readable_by_all(one.path):
             yield _readable(where, f"`{one.key}`: {one.path}")
@@ -195,13 +222,6 @@ def _certificate(where: str, file: Named, now: float) -> Iterator[Finding]:
         if text:
             kind = "certificate-unusable" if found.is_over(now) else "certificate-expiring"
             yield Finding(id=kind, where=where, text=text)
-
-
-def _is_here(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _readable(where: str, text: str) -> Finding:

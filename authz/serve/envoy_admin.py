@@ -1,60 +1,46 @@
 """Asks a running Envoy for its configuration, and for its time.
 
-Law: one GET of `/config_dump` at the admin port that an operator names; nothing is changed.
+Law: GETs of `/config_dump` at the admin port that an operator names; nothing is changed.
 """
 
-import ssl
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Final
 
-import httpcore
-
+from authz.core.doctor import clocks
 from authz.core.doctor.kinds import Finding
 from authz.core.doctor.reading import MAX_BYTES
-from authz.core.errors import ConfigError, Problem
-from authz.fetching.guard import Deadline, GuardedBackend, system_resolver
+from authz.core.errors import ConfigError, FetchError, Problem
+from authz.core.urls import Url
+from authz.fetching.download import Downloader, Reach, default_tls
+from authz.fetching.guard import Deadline, system_resolver
+from authz.fetching.limits import Limits
 
 _ALL_S: Final = 30.0
 _OK: Final = 200
-_SKEW_S: Final = 5.0
+# Without `include_eds` there are no addresses by EDS; `allow_paths` may allow only the path without it.
+_DUMPS: Final = ("/config_dump?include_eds", "/config_dump")
 
 
-def ask(url: str, wall: Callable[[], float]) -> tuple[bytes, list[Finding]]:
+def ask(url: Url, wall: Callable[[], float]) -> tuple[bytes, list[Finding]]:
     """The bytes of `/config_dump`, and what is wrong with Envoy's clock; `wall` is the time of day here.
 
     Raises:
         ConfigError: Envoy does not answer, or does not show its configuration.
     """
-    backend = GuardedBackend(deadline=Deadline(_ALL_S), loopback=True, resolver=system_resolver)
-    with httpcore.ConnectionPool(ssl_context=ssl.create_default_context(), network_backend=backend) as pool:
-        try:
-            with pool.stream("GET", f"{url.rstrip('/')}/config_dump") as response:
-                data = b""
-                for chunk in response.iter_stream():
-                    data += chunk
-                    if len(data) > MAX_BYTES:
-                        raise _error(url, f"more than {MAX_BYTES} bytes", "save it to a file: --proxy")
-                here = wall()
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError) as error:
-            text = str(error) or type(error).__name__
-            raise _error(url, text, "is Envoy running, and is this the address of its `admin`?") from None
-    if response.status != _OK:
-        hint = "add it to `allow_paths` of Envoy's `admin`, or give the file that Envoy was started with: --proxy"
-        raise _error(url, f"/config_dump is answered with {response.status}", hint)
-    dates = [value.decode("latin-1") for name, value in response.headers if name.lower() == b"date"]
-    return data, [*_clock(url, dates, here)] if dates else []
-
-
-def _clock(url: str, dates: list[str], here: float) -> list[Finding]:
+    downloader = Downloader(limits=Limits(max_bytes=MAX_BYTES), tls=default_tls(), resolver=system_resolver)
+    reach = Reach(insecure_http=True, loopback=True)
+    deadline = Deadline(_ALL_S)
     try:
-        apart = abs(parsedate_to_datetime(dates[0]).timestamp() - here)
-    except ValueError:
-        return []
-    if apart <= _SKEW_S + 1:  # a Date is in whole seconds
-        return []
-    return [Finding(id="clock", where=url, text=f"Envoy's clock is {apart:.0f} s away from this machine's")]
+        answers = (downloader.ask(url.below(path), reach=reach, deadline=deadline) for path in _DUMPS)
+        answer = next((one for one in answers if one.status == _OK), None)
+    except FetchError as error:
+        raise _error(url, error.detail, "is Envoy running, and is this the address of its `admin`?") from None
+    if answer is None:
+        hint = "add it to `allow_paths` of Envoy's `admin`, or give the file that Envoy was started with: --proxy"
+        raise _error(url, "does not show /config_dump", hint)
+    clock = clocks.finding(str(url), "Envoy", clocks.of_date(answer.headers.get("date", "")), wall())
+    return answer.data, [clock] if clock is not None else []
 
 
-def _error(url: str, text: str, hint: str) -> ConfigError:
-    return ConfigError([Problem(url, 0, 0, text, hint)])
+def _error(url: Url, text: str, hint: str) -> ConfigError:
+    return ConfigError([Problem(str(url), 0, 0, text, hint)])

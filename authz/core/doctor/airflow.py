@@ -18,7 +18,7 @@ from authz.core.urls import Url
 
 _SIMPLE: Final = "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager"
 _OURS: Final = "authz.airflow."
-_TRUE: Final = {"t", "true", "1"}  # as Airflow reads a bool
+_TRUE: Final = {"t", "true", "1"}
 _COUNTS: Final = tuple(f"proxy_fix_x_{what}" for what in ("for", "proto", "host", "port", "prefix"))
 _SECRETS: Final = (
     ("core", "fernet_key"),
@@ -110,7 +110,7 @@ def findings(found: Options, site: Site) -> Iterator[Finding]:
     if not ours:
         text = f"`[core] auth_manager` is {label(manager)}"
         yield Finding(id="auth-manager", where=found.where, text=text)
-    if manager == _SIMPLE and found.get("core", "simple_auth_manager_all_admins").lower() in _TRUE:
+    if manager == _SIMPLE and _true(found.get("core", "simple_auth_manager_all_admins")):
         text = "`[core] simple_auth_manager_all_admins` is true, with SimpleAuthManager"
         yield Finding(id="all-admin", where=found.where, text=text)
     host = found.get("api", "host", "0.0.0.0") or "0.0.0.0"
@@ -149,7 +149,7 @@ def _proxy_headers(found: Options, manager: str) -> Iterator[Finding]:
         yield Finding(id="proxy-headers", where=found.where, text="`FORWARDED_ALLOW_IPS` is `*`: any peer is trusted")
     if "fab" not in manager.lower():
         return
-    fixed = _fab(found, "enable_proxy_fix", "False").lower() in _TRUE
+    fixed = _true(_fab(found, "enable_proxy_fix", "False"))
     over_tls = found.get("api", "base_url").startswith("https:")
     if over_tls and not fixed:
         text = "`[fab] enable_proxy_fix` is not true, and `[api] base_url` is https"
@@ -159,6 +159,11 @@ def _proxy_headers(found: Options, manager: str) -> Iterator[Finding]:
         if count not in {"0", "1"}:
             text = f"`[fab] {name}` is {label(count)}: values that the caller sent are accepted"
             yield Finding(id="proxy-headers", where=found.where, text=text)
+
+
+def _true(value: str) -> bool:
+    """As Airflow's `getboolean` reads it: what follows a `#` is a comment."""
+    return value.partition("#")[0].strip().lower() in _TRUE
 
 
 def _fab(found: Options, key: str, default: str) -> str:

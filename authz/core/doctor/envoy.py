@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from authz.core.doctor import envoy_filters, envoy_login, envoy_routes
-from authz.core.doctor.envoy_config import Envoy, Places, is_exposed, is_internal, is_open, normal, places, shown
+from authz.core.doctor.envoy_config import Envoy, Places, is_exposed, is_internal, is_open, normal, places, raw
 from authz.core.doctor.envoy_filters import Chain
 from authz.core.doctor.envoy_routes import ANYWHERE, Forward
 from authz.core.doctor.kinds import Finding
@@ -21,16 +21,12 @@ from authz.core.model import Plane
 _UNDERSCORES: Final = {"REJECT_REQUEST", "DROP_HEADER", "1", "2"}
 _EXECUTION: Final = "/execution"
 _IDENTITY: Final = "x-authz-"
-# Network filters that send nothing anywhere.
-_QUIET: Final = (
+_QUIET: Final = (  # network filters that send nothing anywhere
     *("rbac", "connection_limit", "local_ratelimit", "ratelimit", "geoip", "echo", "direct_response", "ext_authz"),
-    *("tcp_bandwidth_limit",),
+    "tcp_bandwidth_limit",
 )
-_REDIRECTING: Final = (
-    "sni_cluster",
-    "set_filter_state",
-    "sni_dynamic_forward_proxy",
-)  # they choose tcp_proxy's cluster
+# Network filters that choose tcp_proxy's cluster.
+_REDIRECTING: Final = ("sni_cluster", "set_filter_state", "sni_dynamic_forward_proxy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +44,10 @@ class Manager:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way of a request to a cluster. `checks` are the names of the filters that check it; none: unchecked."""
+    """One way of a request to a cluster. `checks` are the names of the filters that check it; none: unchecked.
+
+    `sets_bearer` are the filters after them that set `authorization`.
+    """
 
     where: str
     cluster: str
@@ -57,6 +56,7 @@ class Way:
     forward: Forward | None = None
     checks: tuple[str, ...] = ()
     keeps_bearer: bool = False
+    sets_bearer: tuple[str, ...] = ()
     base: bool = False
     plane: str = ""
 
@@ -86,7 +86,7 @@ def findings(envoy: Envoy, site: Site) -> list[Finding]:
 
 
 def _name(listener: Node, number: int) -> str:
-    name = text(listener, "name") or shown(message(listener, "address"))
+    name = text(listener, "name") or raw(message(listener, "address"))
     return f"`{label(name)}`" if name else f"number {number + 1}"
 
 
@@ -157,12 +157,13 @@ def _http(envoy: Envoy, listener: Node, config: Node, where: str, read: _Read) -
     read.managers.append(manager)
     for chain in chains:
         read.findings += envoy_filters.findings(envoy, chain)
-        read.ways += [_through(chain, one, manager) for one in manager.forwards]
+        read.ways += [_through(envoy, chain, one, manager) for one in manager.forwards]
 
 
-def _through(chain: Chain, forward: Forward, manager: Manager) -> Way:
+def _through(envoy: Envoy, chain: Chain, forward: Forward, manager: Manager) -> Way:
     active = [one for one in chain.checks if not envoy_routes.is_off(forward, one.name, by_default=one.disabled)]
     context = envoy_routes.context(forward, chain.names)
+    setting = envoy_filters.authorizing(envoy, chain, forward.cluster)
     upgrade = chain.where.removeprefix(manager.where)
     return Way(
         where=f"{forward.where}{upgrade}",
@@ -173,6 +174,9 @@ def _through(chain: Chain, forward: Forward, manager: Manager) -> Way:
         checks=tuple(one.name for one in active),
         keeps_bearer=not any(envoy_filters.removes_bearer(one.typed.config) for one in active)
         and context.get(EXT_AUTHORIZATION) != KEEP,
+        sets_bearer=tuple(
+            one.name for one in setting if not envoy_routes.is_off(forward, one.name, by_default=one.disabled)
+        ),
         base=bool(context.get(EXT_BASE)),
         plane=context.get(EXT_PLANE, ""),
     )
@@ -196,9 +200,10 @@ def _manager(envoy: Envoy, manager: Manager, read: _Read) -> Iterator[Finding]:
     if str(action).upper() not in _UNDERSCORES:
         yield Finding(id="underscores-allowed", where=manager.where, text="headers with underscores are allowed")
     for cluster in sorted({one.cluster for one in manager.forwards}) if checks else ():
-        for name in envoy_filters.upstream(envoy, cluster):
-            text_ = f"the upstream filter `{name}` of cluster `{label(cluster)}` runs after the check"
-            yield Finding(id="changed-after-check", where=manager.where, text=text_)
+        for one in envoy_filters.upstream(envoy, cluster):
+            if envoy_filters.may_change(one.typed):
+                text_ = f"the upstream filter `{label(one.name)}` of cluster `{label(cluster)}` runs after the check"
+                yield Finding(id="changed-after-check", where=manager.where, text=text_)
 
 
 def _forwards_checked(manager: Manager, read: _Read) -> bool:
@@ -279,6 +284,12 @@ def _settings(way: Way, forward: Forward) -> Iterator[Finding]:
     added = [_header(one) for holder in forward.settings for one in items(holder, "request_headers_to_add")]
     if "authorization" in added and way.plane != Plane.EGRESS:
         yield Finding(id="bearer-forwarded", where=way.where, text="`request_headers_to_add` has `authorization`")
+    for name in way.sets_bearer if way.checks and way.plane != Plane.EGRESS else ():
+        text_ = f"`{label(name)}` runs after the check and sets `authorization`"
+        yield Finding(id="bearer-forwarded", where=way.where, text=text_)
+    if way.checks and forward.host_from_request:
+        text_ = f"`{forward.host_from_request}`: the Host is made from the request, after the check"
+        yield Finding(id="changed-after-check", where=way.where, text=text_)
     if any(name.startswith(_IDENTITY) for name in added):
         text_ = f"`request_headers_to_add` has `{_IDENTITY}…`, which only the gate may set"
         yield Finding(id="changed-after-check", where=way.where, text=text_)
@@ -292,4 +303,4 @@ def _admin(envoy: Envoy) -> Iterator[Finding]:
     address = pick(envoy.admin, "address")
     if address is not None and is_exposed(message(address)):
         where = f"{envoy.file}: admin"
-        yield Finding(id="admin-exposed", where=where, text=f"listens on {label(shown(message(address)))}")
+        yield Finding(id="admin-exposed", where=where, text=f"listens on {label(raw(message(address)))}")

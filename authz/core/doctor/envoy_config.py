@@ -12,6 +12,8 @@ from authz.core.loopback import names_loopback
 
 _ANY_ADDRESS: Final = {"0.0.0.0", "::", ""}
 _DYNAMIC: Final = {"ORIGINAL_DST", "4"}
+_EDS: Final = {"EDS", "3"}
+_DYNAMIC_KINDS: Final = ("dynamic_forward_proxy", "original_dst")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +23,7 @@ class Envoy:
     file: str
     listeners: list[Node] = field(default_factory=list)
     clusters: dict[str, Node] = field(default_factory=dict)
+    endpoints: dict[str, list[Node]] = field(default_factory=dict)
     routes: dict[str, Node] = field(default_factory=dict)
     scopes: dict[str, list[Node]] = field(default_factory=dict)
     filters: dict[str, Node] = field(default_factory=dict)
@@ -43,7 +46,14 @@ def read(document: Any, file: str) -> Envoy:
     found = Envoy(file=file)
     if pick(document, "configs") is None:
         _bootstrap(found, message(document, "bootstrap") or message(document), dumped=set())
-        return found
+    else:
+        _dump(found, document)
+    if any(str(pick(one, "type")) in _EDS and not [*_endpoints(found, one)] for one in found.clusters.values()):
+        found.unseen.append("addresses of clusters come from elsewhere (EDS; a dump has them with `?include_eds`)")
+    return found
+
+
+def _dump(found: Envoy, document: Any) -> None:
     dumps: dict[str, list[Node]] = {}
     for one in items(document, "configs"):
         dumps.setdefault(typed(one).kind.rpartition(".")[2], []).append(message(one))
@@ -54,7 +64,6 @@ def read(document: Any, file: str) -> Envoy:
         _bootstrap(found, message(dump, "bootstrap"), dumped={*dumps})
     if "ListenersConfigDump" not in dumps and not found.listeners:
         found.unseen.append("the dump has no listeners")
-    return found
 
 
 def _bootstrap(found: Envoy, document: Node, *, dumped: set[str]) -> None:
@@ -68,7 +77,9 @@ def _bootstrap(found: Envoy, document: Node, *, dumped: set[str]) -> None:
     dynamic = message(document, "dynamic_resources")
     for name, dump, what in (
         ("lds_config", "ListenersConfigDump", "listeners come from elsewhere (LDS)"),
+        ("lds_resources_locator", "ListenersConfigDump", "listeners come from elsewhere (LDS)"),
         ("cds_config", "ClustersConfigDump", "clusters come from elsewhere (CDS)"),
+        ("cds_resources_locator", "ClustersConfigDump", "clusters come from elsewhere (CDS)"),
     ):
         if pick(dynamic, name) is not None and dump not in dumped:
             found.unseen.append(what)
@@ -123,12 +134,20 @@ def _dumped_filters(found: Envoy, dump: Node) -> None:
         found.filters[text(one, "ecds_filter", "name")] = message(one, "ecds_filter")
 
 
+def _dumped_endpoints(found: Envoy, dump: Node) -> None:
+    for name in ("static_endpoint_configs", "dynamic_endpoint_configs"):
+        for one in items(dump, name):
+            assignment = message(one, "endpoint_config")
+            found.endpoints.setdefault(text(assignment, "cluster_name"), []).append(assignment)
+
+
 _DUMPS: Final = {
     "ListenersConfigDump": _dumped_listeners,
     "ClustersConfigDump": _dumped_clusters,
     "RoutesConfigDump": _dumped_routes,
     "ScopedRoutesConfigDump": _dumped_scopes,
     "EcdsConfigDump": _dumped_filters,
+    "EndpointsConfigDump": _dumped_endpoints,
 }
 
 
@@ -156,11 +175,16 @@ def is_exposed(address: Node) -> bool:
 
 def shown(address: Node) -> str:
     """The address as `host:port` or path, the loopback ones alike; "" if it is none of these."""
+    return normal(raw(address))
+
+
+def raw(address: Node) -> str:
+    """The address as it stands there: `host:port` or path; "" if it is none of these."""
     if place := text(address, "pipe", "path"):
         return f"unix:{place}"
     host = text(address, "socket_address", "address")
     port = path(address, "socket_address", "port_value") or text(address, "socket_address", "named_port")
-    return normal(f"{host}:{port}") if host else ""
+    return f"{host}:{port}" if host else ""
 
 
 def normal(address: str) -> str:
@@ -186,12 +210,13 @@ def places(envoy: Envoy, name: str, *, inside: frozenset[str] = frozenset()) -> 
     if cluster is None or name in inside:
         return Places(unknown=True)
     extension = typed(pick(message(cluster, "cluster_type"), "typed_config"))
-    if str(pick(cluster, "type")) in _DYNAMIC or "dynamic_forward_proxy" in text(cluster, "cluster_type", "name"):
+    kind = f"{text(cluster, 'cluster_type', 'name')} {extension.kind}"  # with a type, the name is free
+    if str(pick(cluster, "type")) in _DYNAMIC or any(one in kind for one in _DYNAMIC_KINDS):
         return Places(anywhere=True)
     members = [str(one) for one in items(extension.config, "clusters")]
     parts = [places(envoy, one, inside=inside | {name}) for one in members]
     addresses, internal = set(), set()
-    for address in _endpoints(cluster):
+    for address in _endpoints(envoy, cluster):
         if listener := text(address, "envoy_internal_address", "server_listener_name"):
             internal.add(listener)
         elif place := shown(address):
@@ -204,10 +229,11 @@ def places(envoy: Envoy, name: str, *, inside: frozenset[str] = frozenset()) -> 
     )
 
 
-def _endpoints(cluster: Node) -> Iterator[Node]:
+def _endpoints(envoy: Envoy, cluster: Node) -> Iterator[Node]:
     yield from (message(host) for host in items(cluster, "hosts"))
-    for group in items(cluster, "load_assignment", "endpoints"):
-        for one in items(group, "lb_endpoints"):
+    service = text(cluster, "eds_cluster_config", "service_name") or text(cluster, "name")
+    for assignment in (message(cluster, "load_assignment"), *envoy.endpoints.get(service, ())):
+        for one in (one for group in items(assignment, "endpoints") for one in items(group, "lb_endpoints")):
             endpoint = message(one, "endpoint")
             yield message(endpoint, "address")
             yield from (message(more, "address") for more in items(endpoint, "additional_addresses"))

@@ -57,9 +57,9 @@ def _named(document: Any) -> Iterator[Named]:
 def holds_secret(document: Any) -> bool:
     """Whether a secret stands in the document itself."""
     for node in every(document):
-        for field in _SECRET:
-            if any(pick(message(node, field), name) for name in _INLINE):
-                return True
+        holders = (*(message(node, field) for field in _SECRET), *items(node, "session_ticket_keys", "keys"))
+        if any(pick(one, name) for one in holders for name in _INLINE):
+            return True
     return False
 
 

@@ -7,6 +7,7 @@ filter inside another one is not a check, because that one decides whether it ru
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from authz.core.doctor.envoy_config import Envoy
@@ -15,17 +16,44 @@ from authz.core.doctor.tree import Node, Typed, every, is_set, items, label, mes
 
 _CACHES: Final = ("cache", "cache_v2")
 _FAMILY: Final = re.compile(r"\.filters\.http\.([a-z0-9_]+)\.")
-# After the check they change neither the request nor its route; those of the last line add what the upstream asks for.
-_HARMLESS: Final = frozenset(
+# Why a filter may come after the check: it changes neither what was checked nor where the request goes.
+_HARMLESS: Final = MappingProxyType(
     {
-        *("router", "upstream_codec", "rbac", "ext_authz", "dynamic_forward_proxy", "cors", "csrf", "buffer"),
-        *("file_system_buffer", "compressor", "decompressor", "gzip", "fault", "ratelimit", "local_ratelimit"),
-        *("rate_limit_quota", "bandwidth_limit", "bandwidth_share", "admission_control", "adaptive_concurrency"),
-        *("grpc_stats", "health_check", "geoip", "set_filter_state", "set_metadata", "kill_request"),
-        *("stateful_session", "custom_response", "alternate_protocols_cache", "tap", "cdn_loop", "original_src"),
-        *("credential_injector", "aws_request_signing", "gcp_authn"),
+        "router": "sends it where the route says; its own upstream filters are looked at",
+        "upstream_codec": "writes it to the connection",
+        "ext_authz": "asks an authorizer; what its answer may change is looked at",
+        "rbac": "answers or lets pass",
+        "csrf": "answers or lets pass",
+        "cors": "answers preflights, adds headers to answers",
+        "health_check": "answers it, or only looks at the answer",
+        "fault": "delays or ends it",
+        "admission_control": "answers or lets pass",
+        "adaptive_concurrency": "answers or lets pass",
+        "bandwidth_limit": "delays it",
+        "bandwidth_share": "delays it",
+        "kill_request": "ends Envoy",
+        "local_ratelimit": "answers or lets pass; adds only headers of its configuration",
+        "ratelimit": "answers or lets pass; adds only headers of the rate limit service",
+        "rate_limit_quota": "answers or lets pass",
+        "buffer": "holds the body",
+        "file_system_buffer": "holds the body",
+        "compressor": "encodes the body",
+        "decompressor": "decodes the body",
+        "gzip": "encodes the body",
+        "grpc_stats": "counts",
+        "tap": "copies",
+        "geoip": "adds headers about the client's address",
+        "cdn_loop": "adds CDN-Loop",
+        "original_src": "chooses the address that it comes from",
+        "set_metadata": "writes metadata",
+        "stateful_session": "chooses one of the cluster's own addresses",
+        "alternate_protocols_cache": "chooses a protocol",
+        "custom_response": "changes answers; its redirects pass the check again",
+        "dynamic_forward_proxy": "resolves the Host; where a route rewrites that, it is looked at",
     }
 )
+# They change nothing but `authorization`, which they set for the upstream: right for a destination of tasks only.
+_AUTHORIZING: Final = frozenset({"credential_injector", "gcp_authn", "aws_request_signing"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +91,12 @@ class Chain:
     def names(self) -> list[str]:
         """Their names."""
         return [one.name for one in self.checks]
+
+    @property
+    def after(self) -> tuple[HttpFilter, ...]:
+        """The filters behind the last check; without a check there is no "after"."""
+        positions = [number for number, one in enumerate(self.filters) if one.is_check]
+        return self.filters[positions[-1] + 1 :] if positions else ()
 
 
 def chains(envoy: Envoy, manager: Node, where: str) -> tuple[list[Chain], list[str]]:
@@ -106,8 +140,7 @@ def _before(chain: Chain) -> Iterator[Finding]:
     """Filters in front of the last check that answer in the upstream's place, from what others were given."""
     positions = [number for number, one in enumerate(chain.filters) if one.is_check]
     for one in chain.filters[: positions[-1]] if positions else ():
-        family = _FAMILY.search(one.typed.kind)
-        if family is not None and family[1] in _CACHES:
+        if _family(one.typed) in _CACHES:
             text_ = f"`{label(one.name)}` comes before the check"
             yield Finding(id="cached-before-check", where=chain.where, text=text_)
 
@@ -158,29 +191,51 @@ def _matches(expression: Node) -> bool | None:
 
 
 def _after(chain: Chain) -> Iterator[Finding]:
-    """Filters behind the last check that may change what was checked; without a check there is no "after"."""
-    positions = [number for number, one in enumerate(chain.filters) if one.is_check]
-    for one in chain.filters[positions[-1] + 1 :] if positions else ():
+    """Filters behind the last check that may change what was checked."""
+    for one in chain.after:
         if one.is_login:
             if truth(path(one.typed.config, "config", "forward_bearer_token")):
                 text_ = f"`{label(one.name)}` comes after the check and adds the bearer token"
                 yield Finding(id="bearer-forwarded", where=chain.where, text=text_)
             text_ = f"the login `{label(one.name)}` comes after the check, which does not see who logged in"
             yield Finding(id="changed-after-check", where=chain.where, text=text_)
-        elif one.typed.kind and not is_harmless(one.typed):
+        elif one.typed.kind and may_change(one.typed):
             text_ = f"`{label(one.name)}` comes after the check"
             yield Finding(id="changed-after-check", where=chain.where, text=text_)
+        for inner in _of_router(one):
+            if may_change(inner.typed):
+                text_ = f"the upstream filter `{label(inner.name)}` of `{label(one.name)}` runs after the check"
+                yield Finding(id="changed-after-check", where=chain.where, text=text_)
 
 
-def is_harmless(found: Typed) -> bool:
-    """Whether a filter of this type changes nothing of a request that was checked."""
+def _family(found: Typed) -> str:
     family = _FAMILY.search(found.kind)
-    return family is not None and family[1] in _HARMLESS
+    return family[1] if family is not None else ""
 
 
-def upstream(envoy: Envoy, cluster: str) -> Iterator[str]:
-    """The names of a cluster's own HTTP filters that may change a request: they run after the check."""
+def may_change(found: Typed) -> bool:
+    """Whether a filter of this type may change more of a checked request than its `authorization`."""
+    return _family(found) not in _HARMLESS and _family(found) not in _AUTHORIZING
+
+
+def _listed(filters: Sequence[Any]) -> list[HttpFilter]:
+    """Upstream filters: whether they come by ECDS or switched off is not asked."""
+    return [
+        HttpFilter(name=text(one, "name"), typed=typed(pick(one, "typed_config")), disabled=False) for one in filters
+    ]
+
+
+def _of_router(one: HttpFilter) -> list[HttpFilter]:
+    return _listed(items(one.typed.config, "upstream_http_filters")) if one.typed.is_a("http.router", "Router") else []
+
+
+def upstream(envoy: Envoy, cluster: str) -> list[HttpFilter]:
+    """A cluster's own HTTP filters: they run after the check, instead of the router's."""
     options = message(envoy.clusters.get(cluster), "typed_extension_protocol_options")
-    for one in (one for option in options.values() for one in items(option, "http_filters")):
-        if not is_harmless(typed(pick(one, "typed_config"))):
-            yield label(text(one, "name"))
+    return [one for option in options.values() for one in _listed(items(option, "http_filters"))]
+
+
+def authorizing(envoy: Envoy, chain: Chain, cluster: str) -> list[HttpFilter]:
+    """The filters after the check that set `authorization` for the upstream."""
+    inner = [more for one in chain.after for more in _of_router(one)]
+    return [one for one in (*chain.after, *inner, *upstream(envoy, cluster)) if _family(one.typed) in _AUTHORIZING]

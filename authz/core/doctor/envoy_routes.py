@@ -15,6 +15,7 @@ ANYWHERE: Final = ""
 """The target of a route whose cluster the request names."""
 
 _REWRITES: Final = ("prefix_rewrite", "regex_rewrite", "path_rewrite_policy", "path_rewrite")
+_HOST_REWRITES: Final = ("host_rewrite_header", "host_rewrite_path_regex")
 _ANSWERS: Final = ("redirect", "direct_response", "non_forwarding_action")
 _MATCHES: Final = ("path", "prefix", "path_separated_prefix", "safe_regex", "connect_matcher", "path_match_policy")
 
@@ -24,6 +25,7 @@ class Forward:
     """One way of a request to one cluster. `layers` are its per-filter settings, the most specific first.
 
     `settings` are the messages that can add and remove headers, from the weighted cluster to the route configuration.
+    `host_from_request` is the field that makes the upstream's Host from a header or the path, "" if none does.
     """
 
     where: str
@@ -32,6 +34,7 @@ class Forward:
     layers: tuple[Node, ...]
     settings: tuple[Node, ...]
     rewrites: bool = False
+    host_from_request: str = ""
 
     @property
     def prefix(self) -> str:
@@ -112,7 +115,16 @@ def _forward(where: str, target: Node, route: Node, settings: Sequence[Node]) ->
         layers=tuple(message(one, "typed_per_filter_config") for one in settings),
         settings=tuple(settings),
         rewrites=any(pick(message(route, "route"), name) is not None for name in _REWRITES),
+        host_from_request=_host_from_request(message(route, "route"), settings),
     )
+
+
+def _host_from_request(action: Node, settings: Sequence[Node]) -> str:
+    """By the route itself, or by settings for dynamic_forward_proxy on any layer."""
+    layers = (entry for one in settings for entry in message(one, "typed_per_filter_config").values())
+    inner = (typed(node) for entry in layers for node in every(entry))
+    holders = [action, *(one.config for one in inner if one.is_a("http.dynamic_forward_proxy", "PerRouteConfig"))]
+    return next((name for name in _HOST_REWRITES for one in holders if pick(one, name) is not None), "")
 
 
 def _route_name(route: Node) -> str:

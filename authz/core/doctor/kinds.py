@@ -162,7 +162,26 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "tokens and assertions live for minutes: with clocks apart, good ones are refused and old ones accepted",
             "set the clocks by NTP",
         ),
-        # --- Airflow
+        # --- Airflow, when it is asked
+        "airflow": _error(
+            "Airflow does not answer the gate: whether it accepts what the gate sends is not known",
+            "start it, and give its own address; over TLS by a name in its certificate, whose authority is `tls_ca` of"
+            " the upstream",
+        ),
+        "assertion": _error(
+            "Airflow does not accept the gate's assertion: every request that the gate lets pass is refused there",
+            "make `[authz] issuer` and `audience` equal to `assertion.issuer` and the upstream's `audience`, let"
+            " `[authz] jwks_url` be the gate's `/jwks.json`, and `[core] auth_manager` an auth manager of ours",
+        ),
+        "strangers": _error(
+            "Airflow lets in who does not come through the gate",
+            "use `authz.airflow.auth_manager.AuthzAuthManager`, and let only Envoy reach Airflow",
+        ),
+        "candidate": _error(
+            "the candidate policy (`shadow`) is not compared; no answer depends on it",
+            "correct what `authz lint --settings` lists",
+        ),
+        # --- Airflow's options
         "all-admin": _error(
             "Airflow lets everyone in as an administrator, without authentication",
             "set `[core] auth_manager` to `authz.airflow.auth_manager.AuthzAuthManager`, and remove"

@@ -8,6 +8,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import jwt
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from authz.cli.main import main
+from authz.core import assertion
 from authz.core.doctor.kinds import KINDS
 from tests.support.doctor_envoy import (
     CHECK,
@@ -146,6 +148,36 @@ def admin(apart):
     return ("admin", apart)
 
 
+def asking(*audiences, shadow=None):
+    """Arguments for an Airflow that lets in assertions for these audiences (None: without one); () is no Airflow."""
+
+    def arguments(folder):
+        given = gate()(folder)
+        (folder / "key.pem").write_bytes(assertion.generate_pem())
+        if shadow is not None:
+            (folder / "candidate.yaml").write_text(shadow)
+            with (folder / "authz.yaml").open("a") as file:
+                file.write("shadow: candidate.yaml\n")
+        return given
+
+    return ("airflow", arguments, audiences)
+
+
+def _airflow(audiences):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            sent = self.headers.get(assertion.HEADER)
+            audience = jwt.decode(sent, options={"verify_signature": False})["aud"] if sent else None
+            self.send_response(200 if self.path == "/ui/auth/me" and audience in audiences else 401)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    return Handler
+
+
 LOGIN = http_filter("oauth2", "OAuth2", config={"default_expires_in": "7200s", "token_cookie_chunking": {}})
 SHORT = http_filter("oauth2", "OAuth2", config={"default_expires_in": "600s", "token_cookie_chunking": {}})
 UNSPLIT = http_filter("oauth2", "OAuth2", config={"redirect_uri": "x"})
@@ -170,6 +202,7 @@ def login(*filters):
     return gate(extra=managed(http_filters=[*filters, ext_authz(), ROUTER]))
 
 
+EXPOSED = {"admin": {"address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}}}
 CASES = {
     "check-fails-open": (checking(failure_mode_allow=True), checking(failure_mode_allow=False)),
     "check-shadowed": (checking(shadow_mode=True), GOOD),
@@ -195,7 +228,7 @@ CASES = {
     "slashes-not-merged": (managed(merge_slashes=False), GOOD),
     "underscores-allowed": (managed(common_http_protocol_options={}), GOOD),
     "admin-exposed": (
-        proxy(CHECKED, admin={"address": {"socket_address": {"address": "0.0.0.0", "port_value": 1}}}),
+        proxy(CHECKED, **EXPOSED),
         proxy(CHECKED, admin={"address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}}}),
     ),
     "execution-exposed": (
@@ -211,6 +244,10 @@ CASES = {
     "certificate-expiring": (gate(certificate(5)), gate()),
     "certificate-name": (gate(certificate(name="other.test")), gate(certificate(name="*.test"))),
     "clock": (admin(3600), admin(0)),
+    "airflow": (asking(), asking("a")),
+    "assertion": (asking("b"), asking("a")),
+    "strangers": (asking("a", None), asking("a")),
+    "candidate": (asking("a", shadow="version: 2"), asking("a", shadow=POLICY)),
     "all-admin": (airflow("simple_auth_manager_all_admins = True", manager=""), airflow()),
     "auth-manager": (airflow(manager="airflow.FabAuthManager"), airflow()),
     "airflow-open": (airflow(host="0.0.0.0"), airflow()),
@@ -238,14 +275,22 @@ def test_every_finding_is_found_where_it_is_and_nowhere_else(folder, name):
 def _found(case, folder):
     if not isinstance(case, tuple):
         return found(*case(folder))
+    if case[0] == "airflow":
+        with LoopbackServer(_airflow(case[2])) as server:
+            url = server.url if case[2] else "http://127.0.0.1:1"
+            listed = json.loads(run(*case[1](folder), "--airflow", url, "--json").stdout)
+        return {one["id"] for one in listed if one["severity"] != "ok"}
     with LoopbackServer(_admin(json.dumps(bootstrap(CHECKED)), time.time() + case[1])) as server:
         return found("--envoy-admin", server.url)
 
 
-def _admin(body, date, status=200):
+DUMPS = ("/config_dump?include_eds", "/config_dump")
+
+
+def _admin(body, date, status=200, paths=DUMPS[:1]):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response_only(status if self.path == "/config_dump" else 404)
+            self.send_response_only(status if self.path in paths else 404)
             if date is not None:
                 self.send_header("date", formatdate(date, usegmt=True) if isinstance(date, float) else date)
             self.send_header("content-length", str(len(body)))
@@ -281,7 +326,33 @@ def test_json_has_the_same(folder):
     assert first["id"] == "check-shadowed"
     assert first["severity"] == "error"
     assert first["where"] == "envoy.yaml: listener `in`"
-    assert {"text", "why", "fix"} <= first.keys()
+    assert first.keys() == {"id", "severity", "where", "text", "why", "fix"}
+
+
+def test_json_has_good_answers_of_airflow_in_the_same_form(folder):
+    _name, arguments, audiences = asking("a")
+    with LoopbackServer(_airflow(audiences)) as server:
+        given = [*arguments(folder), "--airflow", server.url]
+        listed = json.loads(run(*given, "--json").stdout)
+        output = run(*given).stdout
+    assert [(one["id"], one["severity"]) for one in listed] == [
+        ("airflow", "ok"),
+        ("clock", "ok"),
+        ("assertion", "ok"),
+        ("strangers", "ok"),
+    ]
+    assert {*listed[0]} == {"id", "severity", "where", "text", "why", "fix"}
+    assert f"ok       assertion  {server.url}/\n         accepted; sent issuer" in output
+
+
+def test_an_authority_that_cannot_be_used_is_an_error(folder):
+    _name, arguments, _audiences = asking("a")
+    given = arguments(folder)
+    text_ = (folder / "authz.yaml").read_text().replace("audience: a,", "audience: a, tls: true, tls_ca: ca.pem,")
+    (folder / "authz.yaml").write_text(text_)
+    ended = run(*given, "--airflow", "https://127.0.0.1:1")
+    assert ended.exit_code == 2
+    assert "the authority of Airflow's certificate cannot be used" in ended.stderr
 
 
 def test_what_is_not_looked_at_is_said(folder):
@@ -323,8 +394,21 @@ def test_a_policy_that_cannot_be_used_is_said(folder):
 
 
 @pytest.mark.parametrize("option", ["--envoy-admin", "--airflow"])
-def test_an_address_without_a_scheme_is_a_mistake_of_usage(folder, option):
-    assert run(option, "127.0.0.1:9901").exit_code == 2
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:9901",
+        "http://127.0.0.1:x",
+        "http://127.0.0.1:99999",
+        f"http://u:{CANARY}@127.0.0.1:9901",
+        f"http://127.0.0.1:9901/?{CANARY}",
+    ],
+)
+def test_an_address_that_is_none_is_a_mistake_of_usage_and_not_quoted(folder, option, url):
+    ended = run(option, url)
+    assert ended.exit_code == 2
+    assert option in ended.stderr
+    assert CANARY not in ended.output
 
 
 @pytest.mark.parametrize(
@@ -344,6 +428,52 @@ def test_a_file_that_is_no_configuration_is_an_error_without_its_text(folder, co
     assert CANARY not in ended.output
 
 
+@pytest.mark.parametrize("part", [{"listeners": [CHECKED]}, {"clusters": []}, table()])
+def test_a_part_of_envoys_configuration_is_refused_with_the_way_to_have_it_read(folder, part):
+    ended = run(*text(yaml.safe_dump(part))(folder))
+    assert ended.exit_code == 2
+    assert "put it under `static_resources`" in ended.stderr
+
+
+def _config_map(**data):
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
+
+
+def test_envoys_configuration_in_a_config_map_is_read_as_if_it_were_a_file(folder):
+    good = _config_map(envoy=yaml.safe_dump(bootstrap(CHECKED)))
+    assert found(*text(good)(folder)) == {"not-given"}
+    bad = bootstrap(listener(network(manager(http_filters=[ROUTER]))), **EXPOSED)
+    ended = run(*text(_config_map(envoy=json.dumps(bad)))(folder))
+    assert ended.exit_code == 1
+    assert "route-unchecked  front.yaml: ConfigMap c, `envoy`: listener `in`" in ended.stdout
+    assert "listens on 0.0.0.0:1\n" in ended.stdout
+
+
+def test_a_secret_in_a_config_map_that_everyone_can_read_is_found(folder):
+    secret = {"name": "s", "generic_secret": {"secret": {"inline_string": CANARY}}}
+    config = bootstrap(CHECKED)
+    config["static_resources"]["secrets"] = [secret]
+    arguments = text(_config_map(envoy=yaml.safe_dump(config)))(folder)
+    (folder / "front.yaml").chmod(0o644)
+    ended = run(*arguments)
+    assert "secret-readable" in ended.stdout
+    assert CANARY not in ended.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GATEWAY % "false",
+        yaml.safe_dump({"binds": [{"listeners": [{"routes": [{"backends": [{"host": "airflow:8080"}]}]}]}]}),
+        _config_map(script="return 1"),
+        _config_map(envoy=yaml.safe_dump(bootstrap(CHECKED)), other="a: b"),
+    ],
+)
+def test_where_only_switches_are_read_that_is_said_once_for_each_file(folder, content):
+    some = json.loads(run(*text(f"{content}---\n{GATEWAY % 'false'}")(folder), "--json").stdout)
+    assert [one["where"] for one in some if one["id"] == "not-seen"] == ["front.yaml"]
+
+
 def test_missing_files_and_folders_are_errors(folder):
     assert run("--proxy", "absent.yaml").exit_code == 2
     assert run("--airflow-cfg", "absent.cfg").exit_code == 2
@@ -357,7 +487,7 @@ def test_missing_files_and_folders_are_errors(folder):
 
 @pytest.mark.parametrize(
     ("body", "date", "status", "said"),
-    [("", None, 403, "answered with 403"), (f"[{CANARY}", None, 200, "neither YAML nor JSON")],
+    [("", None, 403, "does not show /config_dump"), (f"[{CANARY}", None, 200, "neither YAML nor JSON")],
 )
 def test_an_envoy_that_does_not_show_its_configuration_is_an_error(folder, body, date, status, said):
     with LoopbackServer(_admin(body, date, status)) as server:
@@ -371,6 +501,11 @@ def test_no_envoy_there_is_an_error(folder):
     ended = run("--envoy-admin", "http://127.0.0.1:1")
     assert ended.exit_code == 2
     assert "is Envoy running" in ended.stderr
+
+
+def test_an_envoy_that_allows_only_the_bare_path_is_read_too(folder):
+    with LoopbackServer(_admin(json.dumps(bootstrap(listener(network(ASIDE)))), None, paths=DUMPS[1:])) as server:
+        assert "route-unchecked" in found("--envoy-admin", server.url)
 
 
 @pytest.mark.parametrize("date", [None, "not a date"])
@@ -438,6 +573,17 @@ def test_secrets_that_come_from_files_beside_it_are_followed(folder):
     (folder / "sds.yaml").unlink()
     (folder / "sds.yaml").mkdir()
     assert "not-seen" in found(*arguments)
+
+
+def test_a_file_that_cannot_be_looked_for_is_said(folder):
+    (folder / "loop").symlink_to("loop")  # as a folder that may not be entered, which root may
+    for socket in (
+        {"tls_certificates": [{"private_key": {"filename": "loop/key.pem"}}]},
+        {"tls_certificate_sds_secret_configs": [{"sds_config": {"path": "loop/sds.yaml"}}]},
+    ):
+        assert "not-seen" in found(*_tls(**socket))
+    for path in ("absent/key.pem", "envoy.yaml/key.pem", "a\0b"):
+        assert found(*_tls(tls_certificates=[{"private_key": {"filename": path}}])) == {"not-given"}
 
 
 def test_the_files_that_airflow_names_are_looked_at(folder):

@@ -76,3 +76,8 @@ def test_what_is_no_url_is_refused_and_not_quoted(text):
         Url.parse(text)
     assert not text or text not in str(caught.value)
     assert "pw" not in str(caught.value)
+
+
+def test_a_target_below_it_keeps_its_path():
+    assert Url.parse("http://a.test/base/").below("/x?y").target == "/base/x?y"
+    assert Url.parse("http://a.test:81").below("/x") == Url.parse("http://a.test:81/x")

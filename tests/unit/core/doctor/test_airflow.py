@@ -29,7 +29,7 @@ def test_airflows_defaults_are_an_own_login_on_every_address():
     assert ids(found("[core]\nauth_manager =\n[api]\nhost =\n")) == {"auth-manager", "airflow-open"}
 
 
-@pytest.mark.parametrize("value", ["True", "true", "t", "1"])
+@pytest.mark.parametrize("value", ["True", "true", "t", "1", "True # for now", "true#"])
 def test_everyone_as_administrator_is_found_in_file_and_environment(value):
     assert "all-admin" in ids(found(f"[core]\nsimple_auth_manager_all_admins = {value}\n"))
     assert "all-admin" in ids(found("", AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS=value))

@@ -280,7 +280,7 @@ def test_an_api_listener_and_mobiles_manager_are_read():
 
 def test_a_listener_without_a_name_is_named_by_its_address_or_number():
     bare = through(manager(http_filters=UNCHECKED), name="")
-    assert "listener `loopback:8080`" in texts(in_envoy(beside(bare)), "route-unchecked")[0]
+    assert "listener `127.0.0.1:8080`" in texts(in_envoy(beside(bare)), "route-unchecked")[0]
     del bare["address"]
     assert "listener number 2" in texts(in_envoy(beside(bare)), "route-unchecked")[0]
 

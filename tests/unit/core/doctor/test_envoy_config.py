@@ -117,6 +117,36 @@ def test_filters_of_a_dump_are_used():
     assert ids(in_envoy(dump(*parts))) == {"check-fails-open"}
 
 
+@pytest.mark.parametrize("service", ["", "remote"])
+@pytest.mark.parametrize("name", ["static_endpoint_configs", "dynamic_endpoint_configs"])
+def test_addresses_that_come_by_eds_are_read(service, name):
+    more = {"eds_cluster_config": {"service_name": service}} if service else {}
+    other = {"name": "other", "type": "EDS", **more}
+    aside = listener(network(manager(http_filters=[ROUTER], route_config=table(route(route={"cluster": "other"})))))
+    assignment = {**cluster("x", "127.0.0.1:8081")["load_assignment"], "cluster_name": service or "other"}
+    parts = listeners(CHECKED, aside), clusters(AIRFLOW, active=[other])
+    assert ids(in_envoy(dump(*parts))) == {"forwards-unchecked", "not-seen"}
+    endpoints = "EndpointsConfigDump", {name: [{"endpoint_config": assignment}]}
+    assert ids(in_envoy(dump(*parts, endpoints))) == {"route-unchecked"}
+
+
+@pytest.mark.parametrize("kind", ["dynamic_forward_proxy", "original_dst"])
+def test_a_cluster_that_leads_anywhere_is_known_by_its_type(kind):
+    typed = {"@type": f"{TYPES}envoy.extensions.clusters.{kind}.v3.ClusterConfig"}
+    aside = listener(network(manager(http_filters=[ROUTER], route_config=table(route(route={"cluster": "other"})))))
+    for cluster_type in ({"name": "mine", "typed_config": typed}, {"name": f"envoy.clusters.{kind}"}):
+        made = bootstrap(CHECKED, aside)
+        made["static_resources"]["clusters"].append({"name": "other", "cluster_type": cluster_type})
+        assert ids(in_envoy(made)) == {"route-unchecked"}
+
+
+@pytest.mark.parametrize(
+    "name", ["lds_config", "cds_config", "lds_resources_locator", "cds_resources_locator", "ldsResourcesLocator"]
+)
+def test_listeners_and_clusters_from_elsewhere_are_said(name):
+    assert ids(in_envoy(bootstrap(CHECKED, dynamic_resources={name: "xdstp://x"}))) == {"not-seen"}
+
+
 def test_a_nested_runtime_layer_is_flattened():
     layer = {"a": {"b": False, "c": {"numerator": 1, "denominator": "HUNDRED"}}}
     found = envoy_config.read(

@@ -38,10 +38,12 @@ def test_what_names_no_file_is_none():
 def test_a_secret_in_the_document_is_known(name):
     assert envoy_files.holds_secret({"a": [{"private_key": {name: "x"}}]})
     assert envoy_files.holds_secret({"generic_secret": {"secret": {name: "x"}}})
+    assert envoy_files.holds_secret({"session_ticket_keys": {"keys": [{name: "x"}]}})
 
 
 def test_a_public_part_is_no_secret():
     assert not envoy_files.holds_secret({"certificate_chain": {"inline_string": "x"}, "private_key": FILE})
+    assert not envoy_files.holds_secret({"session_ticket_keys": {"keys": [FILE]}})
 
 
 def test_a_chain_for_names_serves_its_certificate_for_them():

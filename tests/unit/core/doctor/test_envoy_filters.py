@@ -4,6 +4,7 @@ import copy
 
 import pytest
 
+from authz.core.doctor.envoy_filters import _HARMLESS
 from tests.support.doctor_envoy import (
     CHECK,
     HTTP,
@@ -83,6 +84,7 @@ AFTER = {
     "wasm": http_filter("wasm", "Wasm"),
     "ext_proc": http_filter("ext_proc", "ExternalProcessor"),
     "transcoder": http_filter("grpc_json_transcoder", "GrpcJsonTranscoder"),
+    "filter state": http_filter("set_filter_state", "Config"),  # `envoy.upstream.dynamic_host` chooses the upstream
     "an unknown type": {"name": "mine", "typed_config": {"@type": "x/mine.Filter"}},
     "a struct": {
         "name": "mine",
@@ -99,9 +101,59 @@ def test_a_filter_after_the_check_that_may_change_the_request_is_found(one):
     assert in_envoy(bootstrap(through(manager(http_filters=[one, ext_authz(), ROUTER])))) == []
 
 
-@pytest.mark.parametrize("one", [http_filter("rbac", "RBAC"), http_filter("cors", "Cors"), http_filter("fault", "F")])
-def test_a_filter_that_changes_nothing_may_come_after_the_check(one):
-    assert in_envoy(bootstrap(through(manager(http_filters=[ext_authz(), one, ROUTER])))) == []
+@pytest.mark.parametrize("family", sorted({*_HARMLESS} - {"ext_authz", "router"}))
+def test_a_filter_that_changes_nothing_may_come_after_the_check(family):
+    assert len(_HARMLESS[family]) > 5, "say why it may"
+    filters = [ext_authz(), http_filter(family, "X"), ROUTER]
+    assert in_envoy(bootstrap(through(manager(http_filters=filters)))) == []
+
+
+def _router(*filters):
+    return {**ROUTER, "typed_config": {**ROUTER["typed_config"], "upstream_http_filters": [*filters]}}
+
+
+def test_the_routers_own_filters_run_after_the_check():
+    codec = http_filter("upstream_codec", "UpstreamCodec")
+    for one in AFTER.values():
+        assert ids(in_envoy(bootstrap(through(manager(http_filters=[ext_authz(), _router(one, codec)]))))) == {
+            "changed-after-check"
+        }
+    assert in_envoy(bootstrap(through(manager(http_filters=[ext_authz(), _router(codec)])))) == []
+    assert in_envoy(beside(through(manager(http_filters=[_router(LUA)], route_config=table(ANSWER))))) == []
+
+
+ANSWER = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+AUTHORIZING = ("credential_injector", "gcp_authn", "aws_request_signing")
+
+
+@pytest.mark.parametrize("family", AUTHORIZING)
+def test_a_filter_that_sets_the_bearer_token_is_right_for_a_destination_only(family):
+    one = http_filter(family, "X", name="mine")
+    for filters in ([ext_authz(), one, ROUTER], [ext_authz(), _router(one)]):
+        assert ids(_with_settings({}, http_filters=filters)) == {"bearer-forwarded"}
+        assert _with_settings({}, {"plane": "egress"}, http_filters=filters) == []
+    assert _with_settings({}, http_filters=[ext_authz(), {**one, "disabled": True}, ROUTER]) == []
+    assert _with_settings({}, http_filters=[one, ext_authz(), ROUTER]) == []
+    assert ids(in_envoy(_upstream_filters(one))) == {"bearer-forwarded"}
+
+
+@pytest.mark.parametrize("name", ["host_rewrite_header", "host_rewrite_path_regex"])
+def test_a_host_that_is_made_from_the_request_after_the_check_is_found(name):
+    assert ids(_with_settings({name: "x"})) == {"changed-after-check"}
+    assert _with_settings({"host_rewrite_literal": "x"}) == []
+    unchecked = manager(http_filters=UNCHECKED, route_config=table(route(route={"cluster": "airflow", name: "x"})))
+    assert ids(in_envoy(beside(through(unchecked)))) == {"route-unchecked"}
+
+
+def test_a_host_that_the_forward_proxy_rewrites_on_a_route_is_found():
+    kind = f"{HTTP}dynamic_forward_proxy.v3.PerRouteConfig"
+
+    def found(**config):
+        layer = {"proxy": {"@type": kind, **config}}
+        return ids(in_envoy(bootstrap(through(manager(route_config=table(route(typed_per_filter_config=layer)))))))
+
+    assert found(host_rewrite_header="x") == {"changed-after-check"}
+    assert found(host_rewrite_literal="x") == set()
 
 
 def test_the_filter_is_after_the_last_of_several_checks():
@@ -132,17 +184,19 @@ def _upstream_filters(*filters):
 
 def test_the_clusters_own_filters_run_after_the_check():
     assert ids(in_envoy(_upstream_filters(LUA))) == {"changed-after-check"}
-    assert in_envoy(_upstream_filters(http_filter("credential_injector", "CredentialInjector"))) == []
+    assert in_envoy(_upstream_filters(http_filter("upstream_codec", "UpstreamCodec"))) == []
 
 
 SETTINGS = {"@type": PER_ROUTE, "check_settings": {"context_extensions": {"plane": "inbound"}}}
 
 
-def _with_settings(action, extensions=None, **more):
+def _with_settings(action, extensions=None, http_filters=None, **more):
     settings = copy.deepcopy(SETTINGS)
     settings["check_settings"]["context_extensions"].update(extensions or {})
     one = route(route={"cluster": "airflow", **action}, typed_per_filter_config={CHECK: settings}, **more)
-    return in_envoy(bootstrap(through(manager(route_config=table(one)))))
+    return in_envoy(
+        bootstrap(through(manager(route_config=table(one), **({"http_filters": http_filters} if http_filters else {}))))
+    )
 
 
 def test_a_path_that_is_rewritten_after_the_check_is_found_unless_the_gate_knows_it():
