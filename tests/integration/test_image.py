@@ -1,7 +1,7 @@
 """`make image`: runc runs it as another user, on a read-only root, behind a real Envoy.
 
-`make image CHECK=1` builds all of it twice and compares. Here only layers are: the same files in another order, with other
-dates, are the same one.
+`make image CHECK=1` builds all of it twice and compares. Here only layers are compared: the same files in another
+order, with other dates and modes, are the same one.
 """
 
 import json
