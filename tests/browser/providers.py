@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import pytest
 
 from demo.idp_store import PEOPLE
 from tests.e2e.envoy_harness import wait_for
+from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
 
 FOLDER = Path(__file__).parent / "provider"
@@ -24,13 +24,6 @@ INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
 SECRET = "airflow-gate-secret"
 CALLBACK = "/oauth2/callback"
 PERSON = {"viewer": "ann", "user": "ben", "op": "olga", "admin": "adam", "nobody": "nina", "team": "sam"}
-
-
-def skip_or_fail(missing):
-    """A machine without a system package runs the other tests; in CI nothing may be missing."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 class Provider:

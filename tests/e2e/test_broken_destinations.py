@@ -121,6 +121,7 @@ def after_the_check(line):
     return line["duration_ms"] - int(line["latency_us"]) / 1000
 
 
+@pytest.mark.alone  # a busy machine keeps some of them waiting by itself
 def test_two_hundred_callers_do_not_stampede_it(tmp_path):
     """Under 200 callers at once, what reaches a hanging destination is bounded, and later it is nothing.
 
@@ -143,8 +144,7 @@ def test_two_hundred_callers_do_not_stampede_it(tmp_path):
             assert server.connections == reached, "who tries again does not reach it"
             lines = [line for line in out.envoy.access_log(2 * CALLERS) if line["flags"] in {"UO", "UH"}]
             assert len(lines) > CALLERS
-            # A busy machine may keep one waiting. The time limit, which they must not wait for, is 300 ms.
-            assert statistics.median(map(after_the_check, lines)) < 100
+            assert max(map(after_the_check, lines)) < 100  # the time limit, which they must not wait for, is 300 ms
 
 
 @pytest.mark.parametrize(

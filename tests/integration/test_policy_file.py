@@ -100,7 +100,10 @@ def test_what_readiness_says_is_what_is_wrong_now(pair):
     assert "No such file" not in reasons(pair)
 
 
-def test_a_fifo_in_the_place_of_the_revocations_keeps_no_session_alive(pair, tmp_path):
+@pytest.mark.parametrize(
+    "within", [None, pytest.param(LIVE_S, marks=pytest.mark.alone)], ids=["patiently", "within a second"]
+)
+def test_a_fifo_in_the_place_of_the_revocations_keeps_no_session_alive(pair, tmp_path, within):
     credential = pair.token(sid="s1")
     assert [pair.check(index, credential).http for index in range(2)] == [200, 200]
     file = tmp_path / "revocations.jsonl"
@@ -110,11 +113,13 @@ def test_a_fifo_in_the_place_of_the_revocations_keeps_no_session_alive(pair, tmp
     (tmp_path / "away").replace(file)
     command = [Path(sys.executable).with_name("authz"), "revoke", "--settings", pair.settings]
     subprocess.run([*command, "--issuer", "corp", "--sid", "s1"], check=True, capture_output=True, timeout=30)
+    begun = time.monotonic()
     wait_for(
         lambda: [pair.check(index, credential).http for index in range(2)] == [401, 401],
         "the session lives on",
         pause=threading.Event().wait,
     )
+    assert within is None or time.monotonic() - begun <= within
 
 
 @pytest.mark.parametrize("name", ["authz.yaml", "assertion.pem"])
