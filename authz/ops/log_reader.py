@@ -28,10 +28,12 @@ _MOST_MEMORY: Final = 128 * 1024 * 1024
 """Bytes that decompressing xz may take: twice what `xz -9` asks for. gzip and bzip2 never ask for much."""
 _MOST_RATIO: Final = 100
 _ANY_RATIO: Final = 4 * 1024 * 1024
+_LONG_LINE: Final = 16 * 1024
 _LEAST_LINE: Final = 4
 _ANY_LINES: Final = 10_000
 """Compressed, a decision is no less than the twelve random bytes of its id, and a log a tenth or a thirtieth of its
-size. What is a hundredth of more than 4 MiB, or has a line in four bytes and 10,000 lines, was made to take time."""
+size, or less than a hundredth where a caller filled it with one long name. What is a hundredth of more than 4 MiB in
+longer lines than that, or has a line in four bytes and 10,000 lines, was made to take time."""
 _CUT: Final = "the compressed file is damaged or cut"
 _BOMB: Final = "it is compressed better than any log of the gate: the rest is not read"
 
@@ -342,7 +344,6 @@ class LogReader:
                 yield chunk
                 self._advanced(file.tell() - at)
                 at, found = file.tell(), found + len(chunk)
-                if opener is not None and (
-                    found > max(_ANY_RATIO, at * _MOST_RATIO) or self.passed > max(_ANY_LINES, at // _LEAST_LINE)
-                ):
+                most = max(_ANY_RATIO, at * _MOST_RATIO, self.passed * _LONG_LINE)
+                if opener is not None and (found > most or self.passed > max(_ANY_LINES, at // _LEAST_LINE)):
                     raise _DamagedError(_BOMB)

@@ -32,7 +32,7 @@ def accesses(count, draw):
 
 def test_a_log_that_a_task_filled_with_one_long_name_is_read_to_its_end(tmp_path):
     log = opened(tmp_path / "audit")
-    log.append([*accesses(4000, random.Random(1).randbytes)])
+    log.append([*accesses(4000, random.Random(1).randbytes)])  # noqa: S311
     log.append([line(7)])
     log.rotate()
     log.append([line(8)])
