@@ -1,0 +1,41 @@
+"""Mistakes with keys and URLs of witnesses, and what someone who can write into the folder makes of `witnessed`."""
+
+import shutil
+
+import pytest
+
+from authz.audit.layout import CHECKPOINT, WITNESSED
+from authz.core.audit.keys import SignatureType, VerifierKey
+from tests.support.factories.audit_logs import ORIGIN, WITNESSES
+from tests.support.factories.written_logs import checkpoint_of, opened
+from tests.unit.cli.test_audit_witnesses import ID, KEY, W0, cosigned, folder, run, verify  # noqa: F401
+
+
+def test_a_password_in_the_url_of_a_witness_is_in_no_error(folder):  # noqa: F811
+    exit_status, out, err = verify(folder, "--witness", W0, "--ask-witness", "https://ada:s3cret@w.test/")
+    assert (exit_status, out) == (2, "")
+    assert "s3cret" not in err
+
+
+@pytest.mark.parametrize("name", ["witness.example/w0", ORIGIN])
+def test_a_witnesss_key_for_that_of_the_log_is_a_mistake(folder, name):  # noqa: F811
+    """It signs something else: what it cosigned says nothing about who wrote the log."""
+    (folder / CHECKPOINT).write_bytes(cosigned(checkpoint_of(folder), WITNESSES[0]))
+    assert run("prove", ID, folder, "--key", KEY, "--output", "receipt")[0] == 0
+    key = VerifierKey(name, SignatureType.COSIGNATURE, WITNESSES[0].public.public_key)
+    for done in (
+        run("verify", folder, "--key", key),
+        run("check-receipt", "receipt", "--key", key),
+        run("prove", ID, folder, "--key", key),
+    ):
+        assert done[0] == 2, done
+        assert "key" in done[2]
+
+
+def test_a_checkpoint_that_no_one_cosigned_is_not_counted_as_witnessed(folder):  # noqa: F811
+    """`cp checkpoint witnessed`, and a restart: the status says that all records are witnessed."""
+    shutil.copy(folder / CHECKPOINT, folder / WITNESSED)
+    log = opened(folder)
+    found = log.witnessed
+    log.close()
+    assert found == 0
