@@ -20,9 +20,9 @@ from authz.cli.audit_trust import (
     cosigners,
     demanded,
     key_option,
+    log_keys,
     moment,
     own_keys,
-    read_keys,
     witness_options,
 )
 from authz.cli.options import json_option
@@ -116,7 +116,7 @@ def verify(
     from authz.audit.layout import OPEN_FILE, closed_files, others  # noqa: PLC0415 see above
 
     _must_be_a_log(folder)
-    known = read_keys(keys) if keys else own_keys(folder)
+    known = log_keys(keys) if keys else own_keys(folder)
     sizes = sum(file.path.stat().st_size for file in closed_files(folder))
     sizes += (folder / OPEN_FILE).stat().st_size if (folder / OPEN_FILE).exists() else 0
     demand = demanded(known, witnesses, quorum)
@@ -222,7 +222,7 @@ def prove(decision: str, folder: Path, keys: tuple[str, ...], output: Path | Non
     from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
 
     _must_be_a_log(folder)
-    known = read_keys(keys) if keys else own_keys(folder)
+    known = log_keys(keys) if keys else own_keys(folder)
     record = receipts.find(folder, decision)
     if record is None:
         _negative(f"{folder} has no decision {decision!r}, or its file was removed")
@@ -263,7 +263,7 @@ def check_receipt(
     from authz.core.audit.entry import MOST_LINE_BYTES  # noqa: PLC0415 see above
     from authz.system.regular_file import read_regular  # noqa: PLC0415 see above
 
-    demand = demanded(read_keys(keys), witnesses, quorum)
+    demand = demanded(log_keys(keys), witnesses, quorum)
     data = read_regular(path, receipts.MOST_BYTES)
     line = None if record is None else read_regular(record, MOST_LINE_BYTES + 1).removesuffix(b"\n")
     try:

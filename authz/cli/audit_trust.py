@@ -84,8 +84,10 @@ def asked(urls: Sequence[str], origin: str, demand: "Demand") -> list["Older"]:
         except FetchError as error:
             text = f"the witness cannot be asked: {error.detail}"
             raise ConfigError([Problem("--ask-witness", 0, 0, text, _ASK_HINT)]) from None
-        except (AuditBrokenError, ValueError) as error:
+        except AuditBrokenError as error:
             raise ConfigError([Problem("--ask-witness", 0, 0, f"{url}: {error}", _ASK_HINT)]) from None
+        except ValueError as error:  # not quoted: the URL may hold a password
+            raise ConfigError([Problem("--ask-witness", 0, 0, str(error), _ASK_HINT)]) from None
     return found
 
 
@@ -101,6 +103,22 @@ def own_keys(folder: Path) -> tuple["VerifierKey", ...]:
     if not path.exists():
         raise ConfigError([Problem(str(path), 0, 0, "the log's public keys are missing", "give --key KEY")])
     return read_keys((str(path),))
+
+
+def log_keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:
+    """The keys of a log that are given; arguments and errors are those of `read_keys`.
+
+    Raises:
+        ConfigError: one is that of a witness.
+    """
+    from authz.core.audit.keys import SignatureType  # noqa: PLC0415 see above
+
+    found = read_keys(given)
+    for key in found:
+        if key.type is not SignatureType.ED25519:
+            text, hint = f"{key.name}: this is the key of a witness, not of a log", "give it with --witness"
+            raise ConfigError([Problem("--key", 0, 0, text, hint)])
+    return found
 
 
 def read_keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:
