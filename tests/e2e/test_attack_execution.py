@@ -96,3 +96,43 @@ def test_the_name_is_what_uvicorn_gives_to_airflow(workers, target):  # noqa: F8
     ((found,), _) = accesses(workers, (target, bearer(task_token()), {}))
     path = unquote(workers.airflow.only.target.partition("?")[0])
     assert path == "/execution/connections/" + found["name"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"User-Agent: \xff\xfe\x80",
+        b"User-Agent: a\tb\x7f",
+        b'User-Agent: "},{"id":"0a1b","instance":"x\\',
+        b"User-Agent: \xed\xa0\x80\xf8\x88\x80\x80\x80",
+        b"User-Agent: " + b"\xff" * 5000,
+        b"Traceparent: \xff" + b"0" * 54,
+        b"X-Request-Id: \xff",
+        b"Host: \xff.test",
+        b'Host: a"b',
+        b"Cookie: " + b"x" * 30_000,
+    ],
+)
+def test_no_header_hides_an_access(workers, line):  # noqa: F811
+    """A line that is no JSON is passed over."""
+    path = Path(workers.envoy.section.access_log)
+    before = len(path.read_bytes())
+    name = f"hidden-{next(NUMBERS)}"
+    head = request(f"/execution/connections/{name}", *bearer(task_token()), host="airflow.internal")
+    if line.startswith(b"Host"):
+        head = head.replace(b"Host: airflow.internal", line, 1)
+        assert line in head
+    else:
+        head = head.removesuffix(b"\r\n") + line + b"\r\n\r\n"
+    status = exchange(workers.address, head).status
+    if status != 200:
+        return
+
+    def written():
+        return path.read_bytes()[before:].endswith(b"\n")
+
+    wait_for(written, "the request is not in the access log", pause=workers.envoy.pause)
+    made = access_line(path.read_bytes()[before:].splitlines()[-1])
+    assert made is not None
+    entry = json.loads(made[1])
+    assert (entry["name"], entry["instance"]) == (name, INSTANCE)
