@@ -39,3 +39,11 @@ def test_a_line_that_is_nested_deeply_hides_no_story(tmp_path, form):
     path = tmp_path / "decisions.jsonl"
     path.write_bytes(GOOD % 1 + b"\n" + nested(1000).replace(b'"id"', b'"method":"POST","id"') + b"\n")
     assert run("story", "ada", path, "--format", form)[0] == 0
+
+
+@pytest.mark.parametrize("identity", ["[]", "{}", "7", "null"])
+def test_a_line_whose_identity_is_no_text_hides_no_other(tmp_path, identity):
+    path = tmp_path / "decisions.jsonl"
+    path.write_bytes(GOOD[:-1] % 7 + b',"identity":%s}\n' % identity.encode() + GOOD % 1 + b"\n")
+    assert run("query", path, "--user", "ada")[0] == 1
+    assert run("story", "ada", path)[0] == 0
