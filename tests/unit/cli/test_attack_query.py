@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from authz.cli import main
+from authz.core.traffic.selection import Selection
 
 GOOD = b'{"v":1,"type":"decision","id":"%024x","time":"2026-11-30T08:00:00.000000Z","decision":"allow","subject":"ada"}'
 
@@ -41,9 +42,19 @@ def test_a_line_that_is_nested_deeply_hides_no_story(tmp_path, form):
     assert run("story", "ada", path, "--format", form)[0] == 0
 
 
-@pytest.mark.parametrize("identity", ["[]", "{}", "7", "null"])
-def test_a_line_whose_identity_is_no_text_hides_no_other(tmp_path, identity):
+@pytest.mark.parametrize("value", [[], {}, 7, None])
+def test_a_field_of_another_type_matches_nothing_and_ends_no_search(value):
+    assert not Selection(identities=frozenset({"x"})).matches({"v": 1, "identity": value})
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "7", "null"])
+@pytest.mark.parametrize("field", ["method", "plane", "roles", "dag", "operation", "identity"])
+def test_a_field_of_another_type_ends_no_story(tmp_path, field, value):
+    """`authz.core.traffic.story`: fields of a record may have any type."""
     path = tmp_path / "decisions.jsonl"
-    path.write_bytes(GOOD[:-1] % 7 + b',"identity":%s}\n' % identity.encode() + GOOD % 1 + b"\n")
-    assert run("query", path, "--user", "ada")[0] == 1
+    run_of = b',"run":{"dag_id":"d","run_id":"r","task_id":[]}'
+    odd = GOOD[:-1] % 7 + run_of + b',"%s":%s}' % (field.encode(), value.encode())
+    path.write_bytes(odd + b"\n" + GOOD % 1 + b"\n")
     assert run("story", "ada", path)[0] == 0
+    assert run("story", f"{7:024x}", path)[0] == 0
+    assert run("story", "r", path)[0] in {0, 1}
