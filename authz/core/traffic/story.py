@@ -27,8 +27,8 @@ _NEAR_S: Final = 60.0  # between a request and the time in the id of the run tha
 _LATE_S: Final = 86400.0  # a run's first sign is rarely later after its trigger
 _CREATE: Final = "dag_runs:create"
 _SCHEDULED: Final = ("scheduled__", "backfill__", "asset_triggered__")
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
+_OF_TASKS: Final = (Plane.EGRESS.value, EXECUTION)  # tuples: a field of any type can be looked for in one
+_READS: Final = ("GET", "HEAD", "OPTIONS")
 _REFUSED: Final = range(300, 600)
 
 
