@@ -1,13 +1,11 @@
-"""Mistakes with keys and URLs of witnesses, and what someone who can write into the folder makes of `witnessed`."""
-
-import shutil
+"""Mistakes with keys and URLs of witnesses."""
 
 import pytest
 
-from authz.audit.layout import CHECKPOINT, WITNESSED
+from authz.audit.layout import CHECKPOINT
 from authz.core.audit.keys import SignatureType, VerifierKey
 from tests.support.factories.audit_logs import ORIGIN, WITNESSES
-from tests.support.factories.written_logs import checkpoint_of, opened
+from tests.support.factories.written_logs import checkpoint_of
 from tests.unit.cli.test_audit_witnesses import ID, KEY, W0, cosigned, folder, run, verify  # noqa: F401
 
 
@@ -30,12 +28,3 @@ def test_a_witnesss_key_for_that_of_the_log_is_a_mistake(folder, name):  # noqa:
     ):
         assert done[0] == 2, done
         assert "key" in done[2]
-
-
-def test_a_checkpoint_that_no_one_cosigned_is_not_counted_as_witnessed(folder):  # noqa: F811
-    """`cp checkpoint witnessed`, and a restart: the status says that all records are witnessed."""
-    shutil.copy(folder / CHECKPOINT, folder / WITNESSED)
-    log = opened(folder)
-    found = log.witnessed
-    log.close()
-    assert found == 0
