@@ -31,6 +31,7 @@ from authz.audit.signing import LogKey, load_keys, origin_of
 from authz.audit.spool import has_writers, made_spool
 from authz.audit.status import LogStatus, read_status, write_status
 from authz.audit.tile_files import TileFiles
+from authz.audit.witnessed import Demand, kept
 from authz.audit.witnesses import Witness, Witnesses
 from authz.core.audit.checkpoint import Trust
 from authz.core.audit.keys import VerifierKey
@@ -96,6 +97,8 @@ class LogWriter:
                 self._make_spool()
                 self._drain = Drain(self._spool, self._folder, self._log, clock)
                 self._outcomes = Outcomes(access_logs, self._folder, self._log, clock)
+                if self._witnesses is not None and not _is_cosigned(settings, keys):
+                    self._log.witnessed = 0  # anyone who can write there can put a checkpoint in its place
                 failing.pop_all()
         except AuditBrokenError as error:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
@@ -331,3 +334,14 @@ def _witnesses_of(settings: Settings, keys: Sequence[LogKey], clock: Clock) -> W
         hint = "a witness has a key of its own"
         raise ConfigError([Problem(audit.keys[0], 0, 0, f"`audit.witnesses`: {error}", hint)]) from None
     return Witnesses(found, trusts[0], TileFiles(Path(audit.log)), clock)
+
+
+def _is_cosigned(settings: Settings, keys: Sequence[LogKey]) -> bool:
+    """Whether a quorum of the witnesses has cosigned the checkpoint that is kept as such."""
+    audit = settings.audit
+    witnesses = tuple(VerifierKey.parse(one.key) for one in audit.witnesses)
+    demand = Demand(keys=tuple(key.public for key in keys), witnesses=witnesses, quorum=audit.quorum)
+    try:
+        return kept(Path(audit.log), demand) is not None
+    except AuditBrokenError:
+        return False
