@@ -121,6 +121,8 @@ class LogWriter:
         try:
             made_spool(self._spool)
         except OSError as error:
+            if error.errno in NOT_NOW:
+                raise
             raise ConfigError([_unusable(self._spool, error)]) from None
 
     def _problem(self, text: str, hint: str = "") -> Problem:
@@ -289,6 +291,8 @@ class LogWriter:
 def say_unwritable(spool: Path, clock: Clock, error: OSError) -> str:
     """Tell workers and supervisor that the log cannot be opened now; returns the text of it.
 
+    Where the spool is on the same disk it may not be said: then workers see that the writer says nothing.
+
     Raises:
         ConfigError: the spool cannot be used.
     """
@@ -298,7 +302,8 @@ def say_unwritable(spool: Path, clock: Clock, error: OSError) -> str:
         known = read_status(spool) or LogStatus(beat=0.0)  # by what was signed, an older copy of the log is recognised
         write_status(spool, replace(known, beat=clock.monotonic(), failed=text))
     except OSError as problem:
-        raise ConfigError([_unusable(spool, problem)]) from None
+        if problem.errno not in NOT_NOW:
+            raise ConfigError([_unusable(spool, problem)]) from None
     return text
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from authz import settings
 from authz.audit import spool
+from authz.audit.spool_sink import SpoolSink
 from authz.serve import log_writer
 from authz.serve.log_writer import LogWriter, say_unwritable
 from authz.serve.supervisor import log_process
@@ -36,6 +37,8 @@ def test_a_full_disk_that_has_the_spool_too_is_waited_for(loaded, monkeypatch):
 
 def test_a_spool_on_a_full_disk_is_no_mistake_in_the_settings(loaded, monkeypatch):
     monkeypatch.setattr(spool, "write_whole", failing(errno.ENOSPC))
+    LogWriter(loaded, SystemClock(), lambda _text: None)._log.close()  # what is there is not written again
+    (Path(loaded.spool) / spool._ID).unlink()
     with pytest.raises(OSError, match=r"No space left") as told:
         LogWriter(loaded, SystemClock(), lambda _text: None)
     assert told.value.errno in log_writer.NOT_NOW
@@ -54,3 +57,9 @@ def test_the_process_ends_at_the_end_while_it_waits(loaded, monkeypatch):
     monkeypatch.setattr(log_writer, "AuditLog", failing(errno.ENOSPC))
     monkeypatch.setattr(log_process, "_listens", lambda _lifeline: None)
     assert log_process._opened(loaded, Ending(), None) is None
+
+
+def test_a_worker_starts_while_the_disk_of_its_spool_is_full(loaded, monkeypatch):
+    monkeypatch.setattr(spool, "write_whole", failing(errno.ENOSPC))
+    sink = SpoolSink(Path(loaded.spool), 0, gate="eu-1", clock=SystemClock(), on_failure="allow", durable=True)
+    sink.close()
