@@ -1,4 +1,4 @@
-"""Paths in which a task and Airflow read one name, and the log another: Airflow's routes, and Starlette's expressions."""
+"""Paths in which Airflow reads one name, and the log could have another: its routes, and Starlette's expressions."""
 
 import re
 from urllib.parse import unquote
