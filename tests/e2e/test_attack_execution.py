@@ -136,3 +136,11 @@ def test_no_header_hides_an_access(workers, line):  # noqa: F811
     assert made is not None
     entry = json.loads(made[1])
     assert (entry["name"], entry["instance"]) == (name, INSTANCE)
+
+
+def test_a_line_end_behind_the_name_of_a_variable_gets_to_airflow_and_is_not_in_the_log(workers):  # noqa: F811
+    """Airflow's route ends before it: the variable `secret` is read."""
+    workers.airflow.reset()
+    ((found,), _) = accesses(workers, ("/execution/variables/secret%0A", bearer(task_token()), {}))
+    assert workers.airflow.only.target == "/execution/variables/secret%0A"
+    assert (found["name"], found["status"], found["instance"]) == ("secret", 200, INSTANCE)
