@@ -196,7 +196,8 @@ def made_spool(spool: Path) -> str:
     found = spool.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & _OTHERS:
         raise OSError(errno.EPERM, "not a folder that only our own user may write to")
-    write_whole(spool / _ID, secrets.token_hex(16).encode())
+    if not (spool / _ID).exists():  # else nothing is written: its disk may be full
+        write_whole(spool / _ID, secrets.token_hex(16).encode())
     return read_regular(spool / _ID, 64).decode()
 
 

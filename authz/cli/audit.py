@@ -20,9 +20,9 @@ from authz.cli.audit_trust import (
     cosigners,
     demanded,
     key_option,
+    log_keys,
     moment,
     own_keys,
-    read_keys,
     witness_options,
 )
 from authz.cli.options import json_option
@@ -116,7 +116,7 @@ def verify(
     from authz.audit.layout import OPEN_FILE, closed_files, others  # noqa: PLC0415 see above
 
     _must_be_a_log(folder)
-    known = read_keys(keys) if keys else own_keys(folder)
+    known = log_keys(keys) if keys else own_keys(folder)
     sizes = sum(file.path.stat().st_size for file in closed_files(folder))
     sizes += (folder / OPEN_FILE).stat().st_size if (folder / OPEN_FILE).exists() else 0
     demand = demanded(known, witnesses, quorum)
@@ -129,14 +129,15 @@ def verify(
         notes.append(one_line(f"{error}: it is not used"))
     try:
         older = [*([] if kept is None else [kept]), *(_older(path, known) for path in since)]
-        older += asked(ask, known[0].name, demand)
+        shown = asked(ask, known[0].name, demand)
+        older += shown
         with click.progressbar(length=sizes, label="reading", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
             report = verifying.verify(folder, known, since=older, advanced=bar.update)
     except AuditBrokenError as error:
         _negative(str(error), as_json=as_json, trusted_key=bool(keys))
     notes += [*([] if since or ask else [_cannot_know(kept)]), *([] if keys else [_OWN_KEY])]
     if as_json:
-        click.echo(orjson.dumps(_as_json(report, kept, notes, trusted_key=bool(keys))).decode())
+        click.echo(orjson.dumps(_as_json(report, kept, shown, notes, trusted_key=bool(keys))).decode())
     else:
         click.echo("\n".join(_lines(report, older, notes)))
     click.get_current_context().exit(1 if report.findings else 0)
@@ -177,11 +178,14 @@ def _lines(report: "Report", older: Sequence["Older"], notes: Sequence[str]) -> 
     yield from (f"note: {note}" for note in notes)
 
 
-def _as_json(report: "Report", kept: "Older | None", notes: Sequence[str], *, trusted_key: bool) -> dict[str, Any]:
+def _as_json(
+    report: "Report", kept: "Older | None", shown: Sequence["Older"], notes: Sequence[str], *, trusted_key: bool
+) -> dict[str, Any]:
     """`trusted_key`: the keys were given; false if they are only those in the log's own folder.
 
     `witnessed` is the size of the witnessed checkpoint, null if there is none; `cosigned` has the time of each
-    cosignature of a witness that was given.
+    cosignature of a witness that was given. `asked` has the same of what each witness that was asked shows: what the
+    log had after these times is not known.
     """
     return {
         "verified": not report.findings,
@@ -191,7 +195,8 @@ def _as_json(report: "Report", kept: "Older | None", notes: Sequence[str], *, tr
         "keys": sorted(map(str, report.signers)),
         "records": report.lines,
         "witnessed": None if kept is None else kept.head.size,
-        "cosigned": {} if kept is None else {str(key): time for key, time in kept.cosigned.items()},
+        "cosigned": {} if kept is None else _times(kept),
+        "asked": [{"from": str(one.path), "size": one.head.size, "cosigned": _times(one)} for one in shown],
         "removed": report.first,
         "unsigned": report.unsigned,
         "torn": report.torn,
@@ -200,6 +205,10 @@ def _as_json(report: "Report", kept: "Older | None", notes: Sequence[str], *, tr
         ],
         "notes": list(notes),
     }
+
+
+def _times(older: "Older") -> dict[str, int]:
+    return {str(key): time for key, time in older.cosigned.items()}
 
 
 @audit.command("prove", short_help="Make a receipt of a decision, for anyone to check.")
@@ -222,7 +231,7 @@ def prove(decision: str, folder: Path, keys: tuple[str, ...], output: Path | Non
     from authz.audit import receipts  # noqa: PLC0415 cryptography costs start-up time that --help need not pay
 
     _must_be_a_log(folder)
-    known = read_keys(keys) if keys else own_keys(folder)
+    known = log_keys(keys) if keys else own_keys(folder)
     record = receipts.find(folder, decision)
     if record is None:
         _negative(f"{folder} has no decision {decision!r}, or its file was removed")
@@ -263,7 +272,7 @@ def check_receipt(
     from authz.core.audit.entry import MOST_LINE_BYTES  # noqa: PLC0415 see above
     from authz.system.regular_file import read_regular  # noqa: PLC0415 see above
 
-    demand = demanded(read_keys(keys), witnesses, quorum)
+    demand = demanded(log_keys(keys), witnesses, quorum)
     data = read_regular(path, receipts.MOST_BYTES)
     line = None if record is None else read_regular(record, MOST_LINE_BYTES + 1).removesuffix(b"\n")
     try:

@@ -107,6 +107,22 @@ def own_keys(folder: Path) -> tuple["VerifierKey", ...]:
     return read_keys((str(path),))
 
 
+def log_keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:
+    """The keys of a log that are given; arguments and errors are those of `read_keys`.
+
+    Raises:
+        ConfigError: one is that of a witness.
+    """
+    from authz.core.audit.keys import SignatureType  # noqa: PLC0415 see above
+
+    found = read_keys(given)
+    for key in found:
+        if key.type is not SignatureType.ED25519:
+            text, hint = f"{key.name}: this is the key of a witness, not of a log", "give it with --witness"
+            raise ConfigError([Problem("--key", 0, 0, text, hint)])
+    return found
+
+
 def read_keys(given: Sequence[str]) -> tuple["VerifierKey", ...]:
     """The keys that are given as texts or as files of such texts, a line each.
 

@@ -8,7 +8,7 @@ else.
 
 import re
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Final
 
 from authz.core.record import DECISION_LINE, FOLLOWED_LINES
@@ -23,6 +23,11 @@ _FOLLOWED: Final = [*map(re.escape, FOLLOWED_LINES)]  # no search is about them
 _OURS: Final = (DECISION_LINE, *FOLLOWED_LINES)
 _TIMED: Final = _DECISION + rb'"id":"[^"\n]{24}","time":"(?!%b)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"'
 """A decision of another time: as the gate writes it, with the time where it stands in such a line."""
+
+
+_MOST_SHAPES: Final = 1000
+"""Different braces of lines that are remembered, and how many of a line: a caller chooses names. A line with others is
+handed out."""
 
 
 class Sieve:
@@ -76,7 +81,9 @@ class Sieve:
         """Where the lines begin that have other braces, a hole, or an escape."""
         if (kinds := {*shapes}) <= self._plain:
             return frozenset()
-        self._plain |= {kind for kind in kinds - self._plain if _is_plain(kind)}
+        self._plain |= {
+            *islice((kind for kind in kinds - self._plain if _is_plain(kind)), _MOST_SHAPES - len(self._plain))
+        }
         if kinds <= self._plain:
             return frozenset()
         begins = accumulate((len(line) + 1 for line in lines.split(b"\n")), initial=0)
@@ -105,7 +112,12 @@ def _are_ours(block: Block) -> bool:
 
 
 def _is_plain(shape: bytes) -> bool:
-    return b"\0" not in shape and b"\\" not in shape and shape.count(b"{") == shape.count(b"}")
+    return (
+        len(shape) <= _MOST_SHAPES
+        and b"\0" not in shape
+        and b"\\" not in shape
+        and shape.count(b"{") == shape.count(b"}")
+    )
 
 
 def _patterns(idle: list[bytes]) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:

@@ -34,6 +34,7 @@ from authz.audit.signing import LogKey, load_keys, origin_of
 from authz.audit.spool import has_writers, made_spool
 from authz.audit.status import LogStatus, read_status, write_status
 from authz.audit.tile_files import TileFiles
+from authz.audit.witnessed import Demand, kept
 from authz.audit.witnesses import Witness, Witnesses
 from authz.core.audit.checkpoint import Trust
 from authz.core.audit.keys import VerifierKey
@@ -99,6 +100,8 @@ class LogWriter:
                 self._make_spool()
                 self._drain = Drain(self._spool, self._folder, self._log, clock)
                 self._outcomes = Outcomes(access_logs, self._folder, self._log, clock)
+                if not (cosigned := trust is not None and _is_cosigned(settings, keys)):
+                    self._log.witnessed = 0  # anyone who can write there can put a checkpoint in its place
                 failing.pop_all()
         except AuditBrokenError as error:
             hint = "keep the folder as it is and look what changed it; with another folder the gate can serve"
@@ -112,7 +115,8 @@ class LogWriter:
         self._failed, self._mute = "", False
         self._said_at = self._printed_at = float("-inf")
         self._printed, self._signed_at, self._signed = b"", clock.wall(), self._log.signed
-        self._witnessed_at, self._unkept = min(_time_of(self._folder / WITNESSED), self._signed_at), b""
+        self._witnessed_at = min(_time_of(self._folder / WITNESSED), self._signed_at) if cosigned else self._signed_at
+        self._unkept = b""
         self._empty_at, self._behind = clock.monotonic(), False
         self._over = threading.Event()
         self._compressor = Background(self._compress, name="log-compressor")
@@ -122,6 +126,8 @@ class LogWriter:
         try:
             made_spool(self._spool)
         except OSError as error:
+            if error.errno in NOT_NOW:
+                raise
             raise ConfigError([_unusable(self._spool, error)]) from None
 
     def _problem(self, text: str, hint: str = "") -> Problem:
@@ -290,6 +296,8 @@ class LogWriter:
 def say_unwritable(spool: Path, clock: Clock, error: OSError) -> str:
     """Tell workers and supervisor that the log cannot be opened now; returns the text of it.
 
+    Where the spool is on the same disk it may not be said: then workers see that the writer says nothing.
+
     Raises:
         ConfigError: the spool cannot be used.
     """
@@ -299,7 +307,8 @@ def say_unwritable(spool: Path, clock: Clock, error: OSError) -> str:
         known = read_status(spool) or LogStatus(beat=0.0)  # by what was signed, an older copy of the log is recognised
         write_status(spool, replace(known, beat=clock.monotonic(), failed=text))
     except OSError as problem:
-        raise ConfigError([_unusable(spool, problem)]) from None
+        if problem.errno not in NOT_NOW:
+            raise ConfigError([_unusable(spool, problem)]) from None
     return text
 
 
@@ -347,3 +356,14 @@ def _trust_of(settings: Settings, keys: Sequence[LogKey]) -> Trust | None:
 def _witnesses_of(settings: Settings, trust: Trust, clock: Clock) -> Witnesses:
     found = [Witness(VerifierKey.parse(one.key), Url.parse(one.url)) for one in settings.audit.witnesses]
     return Witnesses(found, trust, TileFiles(Path(settings.audit.log)), clock)
+
+
+def _is_cosigned(settings: Settings, keys: Sequence[LogKey]) -> bool:
+    """Whether a quorum of the witnesses has cosigned the checkpoint that is kept as such."""
+    audit = settings.audit
+    witnesses = tuple(VerifierKey.parse(one.key) for one in audit.witnesses)
+    demand = Demand(keys=tuple(key.public for key in keys), witnesses=witnesses, quorum=audit.quorum)
+    try:
+        return kept(Path(audit.log), demand) is not None
+    except AuditBrokenError:
+        return False

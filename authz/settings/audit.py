@@ -55,7 +55,7 @@ class Witness(Section):
     @property
     def public(self) -> str:
         """Its public key, in base64."""
-        return self.key.rpartition("+")[2]
+        return self.key.split("+", 2)[2]
 
 
 class Checkpoints(Section):

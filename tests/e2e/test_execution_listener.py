@@ -284,11 +284,8 @@ def test_a_token_that_is_none_names_no_task_instance_and_is_not_in_the_log(worke
         (f"Authorization: Bearer a.{secret.rstrip('=')}.b",),
         (f"Authorization: Bearer a.{claims}.b",),
         ("Authorization: Bearer " + "canary" * 3000 + ".e30.b",),
-        bearer(task_token()) * 2,
-        (f"Authorization: Bearer {task_token()}, Bearer {task_token()}",),
         bearer(task_token(sub="canary")),
         bearer(task_token(sub="1" * 36)),
-        bearer(task_token(sub=INSTANCE) + ".more"),
         bearer(task_token(odd=">>>???~~~")),  # of Base64 for URLs
         (),
     ]

@@ -29,6 +29,8 @@ _is_time: Final = re.compile(_TIME.decode(), re.ASCII).fullmatch
 _maybe_entry: Final = re.compile(rb'"type"\s*:\s*"identity"').search
 DECISION_LINE: Final = b'{"v":1,"type":"decision",'
 """How every decision that the gate writes begins."""
+_DEEPEST: Final = 250
+"""So deep objects and lists can be within each other, and be written again."""
 _OWN: Final = frozenset(OwnFields.__annotations__) - {"v"}
 
 
@@ -101,11 +103,7 @@ def decision_in(line: bytes) -> DecisionParts | Skipped | None:
         return None
     name = fields.get("id")
     shared = {"v": None, **{key: value for key, value in fields.items() if key not in _OWN}}
-    try:
-        rest = orjson.dumps(shared)
-    except TypeError:  # nested deeper than what can be written
-        return Skipped.BROKEN
-    return DecisionParts(name if isinstance(name, str) else "", time_in(fields), rest)
+    return DecisionParts(name if isinstance(name, str) else "", time_in(fields), orjson.dumps(shared))
 
 
 def fields_of(parts: DecisionParts) -> dict[str, Any] | None:
@@ -122,10 +120,7 @@ def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
     if fields is None or fields.get("type") != IDENTITY or fields.get("v") != VERSION:
         return None
     name, found = fields.get("id"), {key: fields[key] for key in Memberships.__annotations__ if key in fields}
-    try:
-        return (name, found) if isinstance(name, str) and identity_id(written(found)) == name else None
-    except (TypeError, RecursionError):  # nested deeper than what can be written
-        return None
+    return (name, found) if isinstance(name, str) and identity_id(written(found)) == name else None
 
 
 def fields_in(line: bytes, kind: type) -> dict[str, Any] | None:
@@ -151,4 +146,9 @@ def object_in(text: bytes) -> dict[str, Any] | None:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
+    if text.count(b"[") + text.count(b"{") > _DEEPEST:
+        try:
+            orjson.dumps(found)
+        except TypeError:  # nested deeper than what can be written again
+            return None
     return found if isinstance(found, dict) else None

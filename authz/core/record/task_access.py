@@ -57,8 +57,8 @@ _KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 )
 _octet: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 _OF_XCOM: Final = ("dag", "run", "task", "name")
-# Airflow's routes that read one of the values of a mapped task, or some.
-_of_mapped: Final = re.compile(r"(.+)/(?:item/[^/]+|slice)", re.DOTALL).fullmatch
+# Airflow's routes (GET) that read one of the values of a mapped task, or some.
+_of_mapped: Final = re.compile(r"(.*)/(?:item/[^/]+|slice)", re.DOTALL).fullmatch
 
 
 def access_of(said: Mapping[str, Any]) -> tuple[str, bytes] | None:
@@ -69,8 +69,9 @@ def access_of(said: Mapping[str, Any]) -> tuple[str, bytes] | None:
     """
     if text_in(said, "upstream") != EXECUTION_UPSTREAM or not (request := request_of(said)):
         return None
-    action = _ACTIONS.get(text_in(said, "method"))
-    asked = _asked(text_in(said, "path"), action) if action is not None else None
+    method = text_in(said, "method")
+    action = _ACTIONS.get(method)
+    asked = _asked(text_in(said, "path"), method) if action is not None else None
     if asked is None:
         return None
     instance, status = instance_of(said), number(said, "status")
@@ -89,17 +90,23 @@ def access_of(said: Mapping[str, Any]) -> tuple[str, bytes] | None:
     return request, orjson.dumps(entry)
 
 
-def _asked(path: str, action: Action) -> dict[str, object] | None:
-    """Kind and names in a path. Airflow decodes it once, and then looks for slashes."""
+def _asked(path: str, method: str) -> dict[str, object] | None:
+    """Kind and names in a path. Airflow decodes it once, and then looks for slashes.
+
+    A name that may have slashes is all up to the end, or up to a last newline: Starlette's expressions end with `$`.
+    """
     whole = _octet.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode()).decode(errors="replace")
     word, _, rest = whole.removeprefix(EXECUTION_API).partition("/")
     kind = _KINDS.get(word)
     if not whole.startswith(EXECUTION_API) or kind is None or not rest:
         return None
-    if kind is not Kind.XCOM:
+    if kind is Kind.CONNECTION:
+        return {"kind": kind, "name": replaced(rest, LONGEST)}
+    rest = rest.removesuffix("\n")
+    if kind is Kind.VARIABLE:
         return {"kind": kind, "name": replaced(rest, LONGEST)}
     names = dict.fromkeys(_OF_XCOM, "") | dict(zip(_OF_XCOM, rest.split("/", len(_OF_XCOM) - 1), strict=False))
-    if action is Action.READ and (mapped := _of_mapped(names["name"])):
+    if method == "GET" and (mapped := _of_mapped(names["name"])):
         names["name"] = mapped[1]
     return {"kind": kind, **{name: replaced(value, LONGEST) for name, value in names.items()}}
 

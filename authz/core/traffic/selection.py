@@ -79,8 +79,10 @@ class Selection:
             return False
         if self.by_time and not self.within(time_in(record)):
             return False
-        if self.identities is not None and record.get("identity") not in self.identities:
-            return False
+        if self.identities is not None:
+            name = record.get("identity")
+            if not isinstance(name, str) or name not in self.identities:
+                return False
         for name, globs in self.wanted.items():  # plain loops: a log has millions of records
             for value in _values(name, record):
                 if _any(globs, value):

@@ -31,8 +31,8 @@ _MOST_DAYS: Final = 1000
 _NEAR_S: Final = 60.0  # between a request and the time in the id of the run that it triggered
 _LATE_S: Final = 86400.0  # a run's first sign is rarely later after its trigger
 _SCHEDULED: Final = ("scheduled__", "backfill__", "asset_triggered__")
-_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_OF_TASKS: Final = frozenset({Plane.EGRESS.value, EXECUTION})
+_OF_TASKS: Final = (Plane.EGRESS.value, EXECUTION)  # tuples: a field of any type can be looked for in one
+_READS: Final = ("GET", "HEAD", "OPTIONS")
 
 
 class Recorded(NamedTuple):

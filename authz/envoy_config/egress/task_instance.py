@@ -19,9 +19,12 @@ from envoy_data_plane.google.protobuf import Any
 
 from authz.envoy_config.access_log import HEADER_TO_METADATA, TASK_CLAIMS_KEY, TASK_CLAIMS_SPACE
 
-# A JWT's second part. Of two tokens, which Envoy joins with a comma, none is read. Envoy decodes plain Base64: claims
-# that have a `-` or `_` in the one for URLs (as of an issuer with a `~`) are not read, and the log names no instance.
-_CLAIMS: Final = r"^[Bb]earer +[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+$"
+# The second part of a JWT, in every spelling of the header that Airflow accepts: FastAPI takes the scheme in any case
+# and strips spaces of all kinds, and PyJWT takes padding, and before 2.15 any other bytes, in the signature. So that
+# may be anything: of what Airflow does not accept, an entry says that it is claimed. `\C` is a byte, also one that is
+# no UTF-8. Envoy decodes plain Base64: claims that have a `-` or `_` in the one for URLs (as of an issuer with a `~`)
+# are not read, and the log names no instance.
+_CLAIMS: Final = r"^(?i:bearer) \C*?\.([A-Za-z0-9_-]+)\.\C*$"
 
 
 def task_instance_filter() -> HttpFilter:

@@ -6,7 +6,17 @@ import orjson
 import pytest
 
 from authz.core.model import Plane
-from authz.core.record import SKIPPED, Skipped, decision_in, entry_in, fields_of, identity_id, written
+from authz.core.record import (
+    DECISION,
+    SKIPPED,
+    Skipped,
+    decision_in,
+    entry_in,
+    fields_of,
+    identity_id,
+    record_in,
+    written,
+)
 from tests.support.factories.decision_logs import Writer, claims, request
 from tests.support.factories.policies import ISSUER, load
 
@@ -130,3 +140,15 @@ def test_a_line_that_begins_as_a_decision_is_no_entry_whatever_follows():
     entry = b'{"v":1,"type":"identity","id":"%b",%b' % (name.encode(), written(body)[1:])
     assert entry_in(entry) == (name, body)
     assert entry_in(entry.replace(b'"v":1,', b'"v":1,"type":"decision",')) is None
+
+
+@pytest.mark.parametrize(("depth", "kind"), [(200, dict), (300, Skipped), (1000, Skipped), (5000, Skipped)])
+def test_a_line_that_is_nested_too_deeply_to_be_written_again_is_broken(depth, kind):
+    """Else what prints it would fail, and with it all other lines."""
+    found = record_in(b'{"v":1,"type":"decision","x":' + b"[" * depth + b"]" * depth + b"}")
+    assert isinstance(found[1] if isinstance(found, tuple) else found, kind)
+
+
+def test_a_name_with_many_braces_is_no_nesting():
+    found = record_in(b'{"v":1,"type":"decision","dag":"' + b"[{" * 500 + b'"}')
+    assert found == (DECISION, {"v": 1, "type": "decision", "dag": "[{" * 500})
