@@ -13,10 +13,11 @@ import orjson
 
 from authz.core.record.envoy_line import flags_of, host_of, instance_of, match, number, time_of
 from authz.core.record.fields import OUTCOME, VERSION, EndFields, OutcomeEntry
-from authz.core.record.reading import fields_in, text_in
+from authz.core.record.reading import Shape, text_in
 
 OUTCOME_LINE: Final = b'{"v":1,"type":"outcome",'
 """How every such line begins."""
+_SHAPE: Final = Shape(OutcomeEntry)
 _SOMETIMES: Final = frozenset(EndFields.__annotations__)
 
 
@@ -86,4 +87,4 @@ def ended_by(flags: str, details: str, upstream_host: str) -> EndedBy:
 
 def outcome_in(line: bytes) -> dict[str, Any] | None:
     """The fields of such an entry; None for every other line, and for an entry that does not have its fields."""
-    return fields_in(line, OutcomeEntry) if line.startswith(OUTCOME_LINE) else None
+    return _SHAPE.fields_in(line) if line.startswith(OUTCOME_LINE) else None

@@ -8,7 +8,6 @@ again, with its fields in another order, and it means the same.
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -123,21 +122,24 @@ def entry_in(line: bytes) -> tuple[str, dict[str, Any]] | None:
     return (name, found) if isinstance(name, str) and identity_id(written(found)) == name else None
 
 
-def fields_in(line: bytes, kind: type) -> dict[str, Any] | None:
-    """The fields of a line if they are those of this kind of entry, each of its type; None for every other line."""
-    found = object_in(line)
-    types, required = _shape(kind)
-    if found is None or not required <= found.keys():
-        return None
-    return found if all(types.get(name) is type(value) for name, value in found.items()) else None
+class Shape:
+    """The fields that a kind of entry has, each with its type in JSON.
 
+    Args:
+        kind: the entry's TypedDict, whose fields are plain values.
+    """
 
-@cache
-def _shape(kind: Any) -> tuple[Mapping[str, type], frozenset[str]]:
-    """The types that the fields have in JSON, and the names of those that are always there."""
-    hints = get_type_hints(kind)
-    types = {name: type(get_args(hint)[0]) if get_origin(hint) is Literal else hint for name, hint in hints.items()}
-    return types, kind.__required_keys__
+    def __init__(self, kind: Any) -> None:
+        hints = get_type_hints(kind).items()
+        self._types = {name: type(get_args(hint)[0]) if get_origin(hint) is Literal else hint for name, hint in hints}
+        self._required: frozenset[str] = kind.__required_keys__
+
+    def fields_in(self, line: bytes) -> dict[str, Any] | None:
+        """The fields of a line if they are those of such an entry; None for every other line."""
+        found = object_in(line)
+        if found is None or not self._required <= found.keys():
+            return None
+        return found if all(self._types.get(name) is type(value) for name, value in found.items()) else None
 
 
 def object_in(text: bytes) -> dict[str, Any] | None:
