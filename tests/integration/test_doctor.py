@@ -75,7 +75,7 @@ def test_a_wrong_audience_is_named_on_both_sides(ask):
     findings = {finding["id"]: finding for finding in json.loads(ended.stdout)}
     assert "audience 'airflow-b'" in findings["assertion"]["text"]
     assert f"audience '{AUDIENCE}'" in findings["assertion"]["text"]
-    assert [name for name, finding in findings.items() if finding["severity"] != "ok"] == ["assertion"]
+    assert [name for name, finding in findings.items() if finding["severity"] == "error"] == ["assertion"]
 
 
 def test_a_wrong_issuer_is_named_on_both_sides(ask):
