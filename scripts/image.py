@@ -195,7 +195,7 @@ class Layout:
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.blob("config.v1+json", json.dumps(config).encode()),
-            "layers": [self.blob("layer.v1.tar+gzip", gzip.compress(one, 9, mtime=0)) for one in layers],
+            "layers": [self.blob("layer.v1.tar+gzip", gzip.compress(one, 6, mtime=0)) for one in layers],
         }
         described = self.blob("manifest.v1+json", json.dumps(manifest).encode())
         named = {**described, "annotations": {"org.opencontainers.image.ref.name": tag}}
