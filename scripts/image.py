@@ -29,7 +29,7 @@ SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")  #
 PACKAGES = ("base-files", "libpython3.11-stdlib", "libstdc++6", "netbase", "python3.11-minimal", "tzdata")
 # What comes along as a dependency of packages' scripts, and what no program reads.
 NOT_NEEDED = (
-    *("bin", "sbin", "boot", "home", "media", "mnt", "opt", "root", "srv", "usr/games", "usr/sbin", "var"),
+    *("bin", "sbin", "boot", "dev", "home", "media", "mnt", "opt", "root", "srv", "usr/games", "usr/sbin", "var"),
     *("usr/lib/dpkg", "usr/share/dpkg", "usr/share/perl5", "usr/share/man", "usr/share/info", "usr/share/locale"),
     *("usr/share/lintian", "usr/share/debconf", "usr/share/bug", "usr/share/pixmaps", "etc/dpkg", "etc/apt"),
     *(f"usr/lib/python3.11/{name}" for name in ("ensurepip", "idlelib", "lib2to3", "pydoc_data")),
@@ -195,7 +195,7 @@ class Layout:
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.blob("config.v1+json", json.dumps(config).encode()),
-            "layers": [self.blob("layer.v1.tar+gzip", gzip.compress(one, 9, mtime=0)) for one in layers],
+            "layers": [self.blob("layer.v1.tar+gzip", gzip.compress(one, 6, mtime=0)) for one in layers],
         }
         described = self.blob("manifest.v1+json", json.dumps(manifest).encode())
         named = {**described, "annotations": {"org.opencontainers.image.ref.name": tag}}
