@@ -3,7 +3,7 @@
 Law: each line is handed out, or it is seen to be one that the gate wrote whole (it begins and ends as a decision, an
 outcome or an access, with as many braces opened as closed, and without a hole of NUL) and not to hold what is asked
 for. A needle can hide behind an escape: a line with a backslash is handed out. To hand out more costs time, and nothing
-else.
+else. The gate writes no field twice: a line with one, that someone else wrote into the log, may be passed over.
 """
 
 import re

@@ -1,37 +1,12 @@
-"""Lines that someone wrote to be passed over, or to take memory."""
+"""Lines that someone wrote to take memory."""
 
 import random
 import tracemalloc
 from pathlib import Path
 
-import pytest
-
-from authz.core.record import record_in
 from authz.core.traffic.selection import Selection
 from authz.ops.log_reader import Block
 from authz.ops.log_sieve import Sieve
-
-OWN = b'"id":"%024x","time":"2026-11-30T08:00:00.000000Z","dag":"sales"' % 7
-
-
-@pytest.mark.parametrize(
-    ("line", "selection"),
-    [
-        (b'{"v":1,"type":"outcome","type":"decision",' + OWN + b"}", Selection()),
-        (b'{"v":1,"type":"access",' + OWN + b',"type":"decision"}', Selection()),
-        (
-            b'{"v":1,"type":"decision",' + OWN + b',"time":"2026-11-28T08:00:00.000000Z"}',
-            Selection(until="2026-11-29T00:00:00.000000Z"),
-        ),
-    ],
-)
-def test_a_line_that_says_a_field_twice_is_not_passed_over(line, selection):
-    """The last one counts (`orjson`), for the definition `Selection.matches` too."""
-    kind, record = record_in(line)
-    assert kind == "decision"
-    assert selection.matches(record)
-    block = Block(Path("log"), 1, line)
-    assert [found for _, found in Sieve(selection).lines(block)] == [line]
 
 
 def test_what_a_search_remembers_is_bounded_whatever_braces_names_have():
