@@ -86,8 +86,8 @@ parity: $(STAMP) $(FAB) ## our built-in roles against Airflow's own: every route
 
 coverage: DIST := worksteal
 coverage: PROCESSES := 2
-coverage: $(STAMP) ## the pure core under its own unit tests: 100 % of lines and branches, or it fails; ALL=1 also runs those marked full
-	@$(PYTEST) --quiet $(if $(ALL),,-m "not full") tests/unit/core --cov=authz/core --cov-report=
+coverage: $(STAMP) ## the pure core under its own unit tests: 100 % of lines and branches, or it fails
+	@$(PYTEST) --quiet -m "not full" tests/unit/core --cov=authz/core --cov-report=
 	@$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered --include="authz/core/*"
 
 mutants: $(STAMP) $(MUTMUT) ## 300 small mistakes in each of three parts of the core: the tests notice 95 %, or it fails
