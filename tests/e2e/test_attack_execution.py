@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from authz.core.record import access_line
+from authz.core.record import followed_line
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.raw_http import exchange, request
 from tests.e2e.test_execution_listener import (  # noqa: F401
@@ -51,7 +51,7 @@ def test_each_spelling_of_a_token_that_airflow_accepts_names_the_task_instance(w
         return [line for line in path.read_bytes().splitlines() if mine in line]
 
     wait_for(found, "the request is not in the access log", pause=workers.envoy.pause)
-    entry = json.loads(access_line(found()[0])[1])
+    entry = json.loads(followed_line(found()[0])[1])
     assert (entry["status"], entry["instance"]) == (200, INSTANCE)
 
 
@@ -132,7 +132,7 @@ def test_no_header_hides_an_access(workers, line):  # noqa: F811
         return path.read_bytes()[before:].endswith(b"\n")
 
     wait_for(written, "the request is not in the access log", pause=workers.envoy.pause)
-    made = access_line(path.read_bytes()[before:].splitlines()[-1])
+    made = followed_line(path.read_bytes()[before:].splitlines()[-1])
     assert made is not None
     entry = json.loads(made[1])
     assert (entry["name"], entry["instance"]) == (name, INSTANCE)

@@ -8,7 +8,7 @@ import orjson
 from authz.audit.layout import closed_files
 from authz.audit.receipts import find
 from authz.core.edge import EXECUTION_UPSTREAM
-from authz.core.record import access_line
+from authz.core.record import followed_line
 from authz.ops.log_reader import LogReader
 from tests.support.factories.written_logs import findings, line, opened
 
@@ -27,7 +27,7 @@ def accesses(count, draw):
             "upstream_host": "10.0.0.1:8080",
             "request_id": str(UUID(bytes=draw(16))),
         }
-        yield access_line(orjson.dumps(said))[1]
+        yield followed_line(orjson.dumps(said))[1]
 
 
 def test_a_log_that_a_task_filled_with_one_long_name_is_read_to_its_end(tmp_path):

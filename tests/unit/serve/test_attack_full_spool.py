@@ -1,6 +1,7 @@
 """With `durability: machine` the spool is in the log's folder, so a disk that is full is full for both."""
 
 import errno
+import socket
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,11 @@ def test_the_process_ends_at_the_end_while_it_waits(loaded, monkeypatch):
 
     monkeypatch.setattr(log_process, "_RETRY_S", 0.0)
     monkeypatch.setattr(log_writer, "AuditLog", failing(errno.ENOSPC))
-    monkeypatch.setattr(log_process, "_listens", lambda _lifeline: None)
-    assert log_process._opened(loaded, Ending(), None) is None
+    here, there = socket.socketpair()
+    with here, there:
+        assert log_process._opened(loaded, Ending(), log_process._Listens(there)) is None
+        there.close()
+        assert here.recv(100) == log_process.LISTENING, "it is said once"
 
 
 def test_a_worker_starts_while_the_disk_of_its_spool_is_full(loaded, monkeypatch):

@@ -15,7 +15,7 @@ def test_a_checkpoint_that_no_one_cosigned_is_not_counted_as_witnessed(tmp_path,
             wait_for(lambda: process.says().signed)
         shutil.copy(process.folder / "checkpoint", process.folder / "witnessed")
         with Process(tmp_path, witnessed(one)) as process:
-            wait_for(lambda: process.says().witnesses[0]["problem"])
+            wait_for(lambda: process.says().witnesses[0].problem)
             assert process.says().witnessed == 0
         one.behave()
         with Process(tmp_path, witnessed(one)) as process:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from authz.core.edge import EXECUTION_UPSTREAM
-from authz.core.record import access_line
+from authz.core.record import followed_line
 
 SEGMENT, PATH = "[^/]+", ".*"  # Starlette's converters; it compares with `match` of an expression that ends with `$`
 XCOM = rf"/execution/xcoms/(?P<dag>{SEGMENT})/(?P<run>{SEGMENT})/(?P<task>{SEGMENT})/(?P<name>{PATH})"
@@ -40,7 +40,7 @@ def entry_of(method, target):
         "upstream_host": "10.0.0.1:8080",
         "request_id": "0199d1c3-1111-7aaa-8bbb-0123456789ab",
     }
-    return orjson.loads(access_line(orjson.dumps(line))[1])
+    return orjson.loads(followed_line(orjson.dumps(line))[1])
 
 
 @pytest.mark.parametrize(
