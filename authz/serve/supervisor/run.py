@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 _LOOK_S: Final = 0.2
 _MARGIN_S: Final = 5.0
 _START_S: Final = 0.05
-_LAST_LINES_S: Final = 10.0
+_LAST_LINES_S: Final = 20.0
 _NEVER: Final = float("inf")
 _LONGEST_WITHOUT_LOG_S: Final = 2.0
 """The longest back-off of the log's writer: workers refuse all checks when it is away for `status.SILENT_S`."""
