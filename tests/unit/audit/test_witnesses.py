@@ -305,13 +305,13 @@ def test_both_keys_of_a_log_sign_while_its_witnesses_learn_the_new_one(folder, s
     first = served[0]
     log = opened(folder, keys=(NEXT_KEY, KEY))
     with asked(folder, log, [first], quorum=1, key=NEXT_KEY) as made:
-        taken(made, log)
+        assert taken(made, log)
     log.close()
     log = opened(folder, keys=(NEXT_KEY,))
     with asked(folder, log, [first], quorum=1, key=NEXT_KEY) as made:
         wait_for(lambda: "does not trust the log's keys" in state(made).problem)
         first.logs.append((ORIGIN, OTHER.public.public_key))
-        taken(made, log)
+        assert taken(made, log)
     log.close()
 
 
@@ -323,6 +323,7 @@ def test_a_missing_tile_is_a_problem_of_ours_and_said(folder, log, served):
     shutil.rmtree(folder / "tile/0/001.p")
     with asked(folder, log, served[:1], quorum=1) as made:
         wait_for(lambda: "there is no proof for it: tile/0/001" in state(made).problem)
+        assert made.take() == b""
 
 
 def test_the_end_waits_for_the_last_cosignatures_but_for_no_witness_that_hangs(folder, log, served):
@@ -352,6 +353,10 @@ def test_a_witness_speaks_tls_with_a_certificate_that_the_system_trusts(folder, 
 
 
 def test_threads_end_with_the_log(folder, log, served):
+    def asking_now():
+        return [one for one in threading.enumerate() if one.name.startswith("witness-")]
+
     with asked(folder, log, served) as made:
         taken(made, log)
-    wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith("witness-")])
+        assert len(asking_now()) == len(served)
+    wait_for(lambda: not asking_now())

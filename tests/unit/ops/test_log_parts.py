@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from authz.ops.log_parts import searched
 from authz.ops.log_reader import LONGEST_LINE, Part
 from authz.ops.log_search import Search
 from tests.support.factories.asked_logs import access_of, asked_of, many, outcome_of, selection, spoiled, written_again
+from tests.support.waiting import wait_for
 
 MOST = 300
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -142,6 +142,7 @@ def test_without_pipes_this_process_searches(lines, tmp_path):
             answer = searched(paths, Selection(), (), MOST, worth=0, processes=3)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert active_children() == []
     same(answer, in_one(paths, Selection()))
 
 
@@ -171,7 +172,7 @@ def test_what_follows_decisions_is_found_in_parts_as_in_whole_files(lines, tmp_p
 def test_no_process_is_left_when_the_one_that_started_them_is_killed(lines, tmp_path):
     files(tmp_path, lines)
     code = """
-        import sys, time
+        import sys
         from multiprocessing import active_children
         from pathlib import Path
         from authz.core.traffic.selection import Selection
@@ -179,19 +180,16 @@ def test_no_process_is_left_when_the_one_that_started_them_is_killed(lines, tmp_
 
         def say(_read):
             print(*(child.pid for child in active_children()), flush=True)
-            time.sleep(600)
+            sys.stdin.read()
 
         searched(sorted(Path(sys.argv[1]).iterdir()), Selection(), (), 1, say, worth=0, part_size=5000, processes=3)
     """
     words = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as parent:
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
         children = [*map(int, parent.stdout.readline().split())]
         assert len(children) == 3
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while any(map(is_running, children)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: not any(map(is_running, children)))
 
 
 def is_running(process):

@@ -66,4 +66,9 @@ def test_the_process_ends_at_the_end_while_it_waits(loaded, monkeypatch):
 def test_a_worker_starts_while_the_disk_of_its_spool_is_full(loaded, monkeypatch):
     monkeypatch.setattr(spool, "write_whole", failing(errno.ENOSPC))
     sink = SpoolSink(Path(loaded.spool), 0, gate="eu-1", clock=SystemClock(), on_failure="allow", durable=True)
-    sink.close()
+    try:
+        assert sink.status().written == 0
+        assert sink.put(b'{"v":1}\n')
+        assert (sink.status().written, sink.status().dropped) == (1, 0)
+    finally:
+        sink.close()

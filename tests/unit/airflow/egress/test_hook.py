@@ -344,7 +344,9 @@ def test_the_providers_metadata_is_what_airflow_asks_for(provider_info):
     import jsonschema
 
     schema = json.loads((Path(airflow.__file__).parent / "provider_info.schema.json").read_text())
-    jsonschema.validate(provider_info, schema)
+    validator = jsonschema.validators.validator_for(schema)(schema)
+    assert list(validator.iter_errors(provider_info)) == []
+    assert not validator.is_valid({**provider_info, "connection-types": "none"}), "the schema notices"
 
 
 def test_the_form_of_the_connection_has_our_options(provider_info):
