@@ -119,7 +119,10 @@ def watched(tmp_path_factory):
 
 
 def test_every_panel_shows_something(watched):
-    watched.until_shown(list(queries()))
+    asked = list(queries())
+    assert len(asked) > 50
+    watched.until_shown(asked)
+    assert not watched.shows("authz_no_such_metric"), "what is not there is noticed"
 
 
 def test_prometheus_evaluates_every_rule_and_knows_every_series_that_an_alert_is_about(watched):

@@ -147,6 +147,7 @@ def test_a_fifo_in_the_place_of_the_policy_at_the_start_is_reported_until_it_is_
         until_told(pair, "it is a FIFO, not a regular file")
         by_rename(pair.policy, saved(pair, POLICY))
         until(pair, [200, 200])
+        assert reasons(pair) == ""
 
 
 def slowly(path, data, pause):

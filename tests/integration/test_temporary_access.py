@@ -94,6 +94,7 @@ def test_it_ends_by_itself_on_both_workers(pair):
     granted(pair, credential, duration="6s")  # long enough to be seen on a busy machine
     until(pair, credential, 200)
     until(pair, credential, 403)
+    assert statuses(pair, credential) == [403, 403], "for good"
 
 
 def test_what_was_answered_outlives_kill_9_and_what_has_ended_stays_ended(pair, idp, tmp_path):

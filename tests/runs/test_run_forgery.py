@@ -68,7 +68,7 @@ def test_rules_for_what_is_only_asserted_let_the_forger_in(ground, capped, local
     """Documented: such a rule believes whoever can run code in a task."""
     forging(ground, local, extract, capped)
     answer = local.puppet.do(CALL, url=capped.orders + "/v1/said")
-    passed(capped, answer, rule="said", level="asserted")
+    assert passed(capped, answer, rule="said", level="asserted")["run"]["dag_id"] == "sales_daily"
 
 
 def test_a_true_declaration_is_what_verified_stands_on(ground, way, local, extract):
@@ -99,7 +99,7 @@ def test_under_another_user_a_token_of_the_tasks_own_key_is_refused(ground, way,
     )
     code = FORGE.replace("file,", f"{own!r},", 1)
     status, answer, _ = finance.puppet.do(code, victim=extract.puppet.id, execution=way.execution, said=extract.said)
-    refused(way, (status, answer), "bad_signature")
+    assert refused(way, (status, answer), "bad_signature")["decision"] == "deny"
 
 
 def test_a_sibling_cannot_read_the_memory_of_another_task(ground, finance, extract):
