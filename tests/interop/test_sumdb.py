@@ -28,6 +28,7 @@ from authz.core.urls import Url
 from authz.system.clock import SystemClock
 from tests.support.factories.audit_logs import BOTH, LOG, ORIGIN, WITNESSES, Key, StoredLog
 from tests.support.factories.written_logs import KEY, NEXT_KEY, OTHER, line, lines_of, opened, written
+from tests.support.missing import skip_or_fail
 from tests.support.simulators.witness import Witness
 
 PEER = Path(__file__).with_name("peer.go")
@@ -43,10 +44,7 @@ NAMES = ("gate.example/audit/eu-1", "Ωμέγα", "a")
 def ask(tmp_path_factory):
     """Asks the peer a list of questions; one answer for each."""
     if shutil.which("go") is None or not LIBRARY.exists():
-        missing = "Go or golang.org/x/mod is not installed: run scripts/system-packages"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+        skip_or_fail("Go or golang.org/x/mod is not installed: run scripts/system-packages")
     folder = tmp_path_factory.mktemp("peer")
     program = folder / "peer"
     alone = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOPROXY": "off", "CGO_ENABLED": "0"}

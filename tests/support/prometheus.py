@@ -1,16 +1,15 @@
 """Prometheus's programs, for tests: `promtool`, and a server that scrapes what a test started."""
 
 import json
-import os
 import shutil
 import subprocess
 import threading
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.e2e.envoy_harness import wait_for
+from tests.support.missing import skip_or_fail
 from tests.support.ports import loopback
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -21,8 +20,7 @@ def needed(program):
     """The program's path. Without it the test is skipped, and fails where CI runs it."""
     found = shutil.which(program)
     if found is None:
-        missing = f"{program} is not installed: scripts/system-packages installs it"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+        skip_or_fail(f"{program} is not installed: scripts/system-packages installs it")
     return found
 
 
