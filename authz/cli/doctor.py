@@ -195,4 +195,4 @@ def _print(good: "Sequence[Good]", found: "Sequence[Finding]") -> None:
         if shown[wrong.id] == _MOST_OF_ONE and counts[wrong.id] > _MOST_OF_ONE:
             click.echo(f"{'':8} and {counts[wrong.id] - _MOST_OF_ONE} more `{wrong.id}`: --json has them all")
     if not good and not any(one.id != "not-given" for one in found):
-        click.echo("nothing found")
+        click.echo("nothing found in what was looked at" if found else "nothing found")
