@@ -136,12 +136,14 @@ def test_where_processes_cannot_be_started_those_that_were_or_this_one_search(li
 def test_without_pipes_this_process_searches(lines, tmp_path):
     paths = files(tmp_path, lines)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with paths[0].open("rb") as file:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno() + 3, hard))
-        try:
-            answer = searched(paths, Selection(), (), MOST, worth=0, processes=3)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(free) + 1, hard))
+    try:
+        answer = searched(paths, Selection(), (), MOST, worth=0, processes=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert active_children() == []
     same(answer, in_one(paths, Selection()))
 
