@@ -64,7 +64,7 @@ def serve(
 
 def _serve_alone(settings: "Settings", path: Path, data: bytes, *, quiet: bool) -> int:
     """Serve with the workers that the settings request, or in this process."""
-    if settings.worker_count > 1 or settings.audit.log:
+    if settings.worker_count > 1 or settings.audit.log or settings.http_check is not None:
         from authz.serve.supervisor.run import Supervisor  # noqa: PLC0415 pydantic and gRPC cost start-up time
 
         arguments = ["serve", "--settings", str(path), "--engine", settings.engine, *(["--quiet"] if quiet else [])]

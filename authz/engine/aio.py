@@ -6,7 +6,7 @@ other check goes on. Bytes are passed through undecoded, so that the service den
 
 import asyncio
 import contextlib
-import logging
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -14,7 +14,6 @@ import grpc
 import grpc.aio
 
 from authz._generated.grpc.health.v1 import health_pb2
-from authz.core.parked import Parked
 from authz.core.traceparent import traced
 from authz.engine.binding import credentials
 from authz.engine.contract import (
@@ -26,9 +25,8 @@ from authz.engine.contract import (
     channel_arguments,
     traceparent_of,
 )
+from authz.engine.waiting_checks import WaitingChecks
 from authz.system.listening import clear_the_way, why_not
-
-log = logging.getLogger(__name__)
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -47,7 +45,7 @@ class AioEngine:
     ) -> None:
         self._handler = handler
         self._options = options
-        self._load = load
+        self._waiting = WaitingChecks(handler, options, load)
         self._serving = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
@@ -124,49 +122,8 @@ class AioEngine:
         answer = self._handler.check(message)
         if isinstance(answer, bytes):
             return answer
-        loop, remaining = asyncio.get_running_loop(), context.time_remaining()
-        limit = self._options.max_wait if remaining is None else min(remaining - _MARGIN, self._options.max_wait)
-        until = loop.time() + limit
-        while isinstance(answer, Parked):
-            answer = await self._resumed(answer, until)
-        return answer
-
-    async def _resumed(self, parked: Parked, until: float) -> bytes | Parked:
-        """The check's next result, when its wait has ended or its time is over."""
-        load, counted = self._load, parked.counted
-        if counted and load.parked >= self._options.max_parked:
-            return self._handler.overloaded()
-        load.parked += counted
-        try:
-            await self._wait(parked, until)
-        except asyncio.CancelledError:
-            if parked.leave is not None:
-                parked.leave()
-            raise
-        finally:
-            load.parked -= counted
-        return parked.resume()
-
-    async def _wait(self, parked: Parked, until: float) -> None:
-        """Wait until what it waits for has ended, or the time is over."""
-        loop = asyncio.get_running_loop()
-        fetched = asyncio.Event()
-        if loop.time() >= until:
-            return
-
-        def done() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended while the key was on its way
-                loop.call_soon_threadsafe(fetched.set)
-
-        try:
-            begun = parked.begin(done)
-        except Exception:
-            # What the check waits for could not be started: the check is answered without it.
-            log.exception("starting what a check waits for")
-            return
-        if begun:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(fetched.wait(), until - loop.time())
+        remaining = context.time_remaining()
+        return await self._waiting.answer(answer, math.inf if remaining is None else remaining - _MARGIN)
 
     def _status(self, service: str) -> health_pb2.HealthCheckResponse | None:
         if service not in HEALTH_SERVICES:

@@ -24,8 +24,6 @@ from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
-from authz.engine import Engine
-from authz.engine.choose import choose
 from authz.keys import Fetcher, KeyStore, SystemClock
 from authz.ops.admin import AdminServer, Readiness
 from authz.ops.file_watcher import Watcher
@@ -37,7 +35,7 @@ from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
-from authz.serve.engine_options import engine_options
+from authz.serve.engines import engine_of
 from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
@@ -71,6 +69,7 @@ class App:
         replays: the replay cache, if other processes share it.
         worker: its number among the workers.
         quiet: another process reports a successful start.
+        over_http: it answers checks over HTTP, not Envoy's.
         lints: this process logs lint's warnings about each policy.
     """
 
@@ -84,6 +83,7 @@ class App:
         worker: int = 0,
         quiet: bool = False,
         lints: bool = True,
+        over_http: bool = False,
     ) -> None:
         self.settings = settings
         self._start_level = logging.DEBUG if quiet else logging.INFO
@@ -121,7 +121,7 @@ class App:
             shadow=self.shadow.service,
             parse=self.tracing.parse,
         )
-        self.engine = self._engine()
+        self.engine = engine_of(settings, self.log.durable(self.service), self.metrics, over_http=over_http)
         named_files = NamedFiles(Path(settings.policy))
         self.policy_watcher = Watcher(Path(settings.policy), self.policy.take, most_bytes=MAX_BYTES, others=named_files)
         self.watchers = [self.policy_watcher, *self._revocation_watcher(file), *self.shadow.watchers]
@@ -292,16 +292,6 @@ class App:
             look=look,
             wall=self.clock.wall,
         )
-
-    def _engine(self) -> Engine:
-        name, engine = choose(
-            self.settings.engine,
-            self.log.durable(self.service),
-            engine_options(self.settings),
-            load=self.metrics,
-        )
-        self.metrics.engine(name)
-        return engine
 
     def _key_store(self, fetcher: Fetcher | None) -> KeyStore:
         fetcher = fetcher or fetcher_of(self.settings, self.state, self.clock)

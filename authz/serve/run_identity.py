@@ -89,7 +89,7 @@ class RunParts:
             isolated=section.signing_key_isolated,
             states=self.states,
             replays=self.replays,
-            share=FairShare(max(_LEAST_SHARE, section.replays // (_SHARES * settings.worker_count)), WINDOW_S),
+            share=FairShare(max(_LEAST_SHARE, section.replays // (_SHARES * settings.all_workers)), WINDOW_S),
         )
         self.issuers: tuple[Issuer, ...] = ()
         self._exchange = None

@@ -6,8 +6,8 @@ relative to the file that names them. Defaults are the safe choice. Every key ha
 `docs/settings.md` is generated from these.
 
 Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `grants`,
-`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations`, `run_identity` and
-`tracing` have a file each.
+`shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations`, `http_check`,
+`run_identity` and `tracing` have a file each.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +25,7 @@ from authz.settings.audit import Audit, default_spool
 from authz.settings.checks import cookies_have_their_own_secret, disagreements, folders_are_apart, one_file_for_two
 from authz.settings.envoy import Envoy
 from authz.settings.gate_name import GateName
+from authz.settings.http_check import HttpCheck
 from authz.settings.log import SALTS, Log
 from authz.settings.named_files import Folder, Loc, ReadFile, SecretFile, WrittenFile
 from authz.settings.run_identity import RunIdentity
@@ -197,6 +198,7 @@ class Settings(Section):
     audit: Audit = Field(Audit(), description="the signed log, and when a decision cannot be recorded")
     revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
     grants: Grants = Field(Grants(), description="temporary access on request")
+    http_check: HttpCheck | None = Field(None, description="checks over HTTP, for fronts other than Envoy")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
     tracing: Tracing | None = Field(None, description="spans for an OpenTelemetry collector")
     shutdown: Shutdown = Field(Shutdown(), description="graceful shutdown")
@@ -206,6 +208,11 @@ class Settings(Section):
     def worker_count(self) -> int:
         """How many processes serve; with `auto`, one for each CPU available now."""
         return cpus.usable() if self.workers == "auto" else self.workers
+
+    @property
+    def all_workers(self) -> int:
+        """The same, with those that answer checks over HTTP."""
+        return self.worker_count + (self.http_check.workers if self.http_check is not None else 0)
 
     @property
     def gate_name(self) -> str:
@@ -301,9 +308,15 @@ def parse(
 
 def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
     """Every disagreement of the settings, including those about the name of their file."""
-    for position, text in endpoints.clashes(settings.listen, settings.admin.listen, settings.worker_count):
-        without: tuple[Loc, ...] = (("listen",), ("admin", "listen"), ("workers",))
+    taken = [(settings.admin.listen, "admin.listen")]
+    without: tuple[Loc, ...] = (("listen",), ("admin", "listen"), ("workers",))
+    for position, text in endpoints.clashes(settings.listen, settings.worker_count, taken):
         yield Disagreement(("listen", position), text, _CLASH_HINT, without=without)
+    if (http := settings.http_check) is not None:
+        without = (*without, ("http_check", "listen"), ("http_check", "workers"))
+        key = "http_check.listen"
+        for position, text in endpoints.clashes(http.listen, http.workers, taken, endpoints.HTTP, key):
+            yield Disagreement(("http_check", "listen", position), text, _CLASH_HINT, without=without)
     yield from disagreements(settings)
     settings = named_files.absolute(settings, _folder(path))
     yield from one_file_for_two(settings, path)

@@ -50,14 +50,24 @@ def _inside(section: Section, loc: Loc) -> Iterator[Disagreement]:
 
 def _no_plaintext_beyond_loopback(settings: "Settings") -> Iterator[Disagreement]:
     """A Check in clear text shows every token to anyone who listens on the wire."""
-    for position, address in enumerate(settings.listen):
-        if not (is_loopback(address) or settings.tls or settings.insecure_listen):
+    http = settings.http_check
+    over_http = () if http is None else enumerate(http.listen)
+    places: list[tuple[Loc, str, Loc, bool]] = [
+        *((("listen", at), one, ("tls",), settings.tls is not None) for at, one in enumerate(settings.listen)),
+        *(
+            (("http_check", "listen", at), one, ("http_check", "tls"), http is not None and http.tls is not None)
+            for at, one in over_http
+        ),
+    ]
+    for loc, address, key, encrypted in places:
+        if not (is_loopback(address) or encrypted or settings.insecure_listen):
+            name = ".".join(map(str, key))
             yield Disagreement(
-                ("listen", position),
+                loc,
                 f"{address} is reachable from other machines without TLS:"
-                " set `tls`, listen on loopback or a Unix socket, or set `insecure_listen: true`",
-                "set `tls`",
-                without=(("tls",), ("insecure_listen",)),
+                f" set `{name}`, listen on loopback or a Unix socket, or set `insecure_listen: true`",
+                f"set `{name}`",
+                without=(key, ("insecure_listen",)),
             )
 
 

@@ -12,11 +12,11 @@ from pydantic import AfterValidator, Field
 from authz.core.addresses import shown
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
-from authz.core.request.path import is_base
 from authz.settings.login import Login
 from authz.settings.named_files import Authority
 from authz.settings.sections import (
     SYSTEM_CA,
+    BasePath,
     Disagreement,
     HealthPath,
     IdleTimeout,
@@ -46,12 +46,6 @@ def _domain(text: str) -> str:
     return text
 
 
-def _base(text: str) -> str:
-    if text and not is_base(text):
-        raise Mistake(f"{text!r}: a base path is plain and ends without a slash, as /airflow does", "see `base_url`")
-    return text
-
-
 def _authority(text: str) -> str:
     if not _AUTHORITY.fullmatch(text):
         raise Mistake(f"{shown(text)}: not a Host value", "write a name, with a port if it has one")
@@ -74,7 +68,7 @@ class Upstream(Section):
         0.0, description="longest time for a whole response; 0s: no limit, as Airflow streams logs"
     )
     health_path: HealthPath | None = Field(None, description="path of its health check; without one: no active check")
-    base_path: Annotated[str, AfterValidator(_base)] | None = Field(
+    base_path: BasePath | None = Field(
         None, description="path that Airflow is served under, as in its `base_url`: `/airflow`"
     )
     narrows_dags: bool = Field(

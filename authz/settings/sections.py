@@ -16,6 +16,7 @@ from authz.core.addresses import HostPort, SocketPath, is_port, parse_address, s
 from authz.core.documents.quantities import Duration
 from authz.core.documents.wording import Mistake
 from authz.core.model import SERVICE_NAME
+from authz.core.request.path import is_base
 from authz.settings.named_files import Authority, Certificate, Loc, SecretFile
 
 SYSTEM_CA: Final = "/etc/ssl/certs/ca-certificates.crt"
@@ -142,6 +143,16 @@ def _is_path(text: str) -> str:
 
 
 HealthPath = Annotated[str, AfterValidator(_is_path)]
+
+
+def _base(text: str) -> str:
+    if text and not is_base(text):
+        raise Mistake(f"{text!r}: a base path is plain and ends without a slash, as /airflow does", "see `base_url`")
+    return text
+
+
+BasePath = Annotated[str, AfterValidator(_base)]
+"""The path that Airflow is served under."""
 
 
 def first_duplicate(values: Iterable[str]) -> str:

@@ -9,13 +9,33 @@ from types import SimpleNamespace
 
 import grpc
 
+from authz.core.http_answer import HttpAnswer
 from authz.core.parked import Parked
 from authz.engine import EngineOptions
 from authz.engine.aio import AioEngine
 from authz.engine.contract import CHECK
 from authz.engine.cq import CqEngine
+from authz.engine.http import HttpEngine
 
 ENGINES = {"aio": AioEngine, "cq": CqEngine}
+MOST_HEAD = 8 * 1024
+
+
+class EchoRoutes:
+    """Asks about the target without its slash, and answers with what the handler says; `/none` is no question."""
+
+    def find(self, target):
+        return None if target == b"/none" else (self, target[1:])
+
+    def message(self, _method, target, headers):
+        return target if dict(headers).get(b"host") else None
+
+    def answer(self, response):
+        return HttpAnswer(200, {"x-answer": "yes"}, response)
+
+
+def http_engine(handler, options, *, load):
+    return HttpEngine(handler, options, load=load, routes=EchoRoutes(), most_head=MOST_HEAD)
 
 
 @dataclass
@@ -112,7 +132,7 @@ class Running:
         self.handler.keys = self.waits
         self.load = SimpleNamespace(parked=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
-        self.engine = ENGINES[kind](
+        self.engine = {**ENGINES, "http": http_engine}[kind](
             self.handler,
             EngineOptions(**{**defaults, **options}),
             load=self.load,

@@ -65,7 +65,8 @@ class Fleet:
 
     Args:
         folder: what the workers share.
-        count: how many.
+        count: how many that answer Envoy.
+        http: how many more that answer checks over HTTP.
         arguments: of the command, as the supervisor's own (`serve --settings …`).
         signing_keys: descriptors that every worker inherits.
         writes_log: these are no workers: it is the one process that writes the signed log.
@@ -78,15 +79,16 @@ class Fleet:
         arguments: Sequence[str],
         signing_keys: tuple[int, ...] = (),
         *,
+        http: int = 0,
         writes_log: bool = False,
     ) -> None:
         self._folder = folder
-        self._count = count
+        self._count, self._http = count, http
         self._arguments = tuple(arguments)
         self._signing_keys = signing_keys
         self._writes_log = writes_log
         name = "the log's writer" if writes_log else "worker {}"
-        self.slots = tuple(WorkerSlot(index=index, name=name.format(index)) for index in range(count))
+        self.slots = tuple(WorkerSlot(index=index, name=name.format(index)) for index in range(count + http))
 
     def context(self, slot: WorkerSlot, lifeline: int = -1) -> WorkerContext:
         """What a worker in that slot is given."""
@@ -96,6 +98,7 @@ class Fleet:
             folder=str(self._folder),
             lifeline=lifeline,
             signing_keys=self._signing_keys,
+            http=self._http,
             writes_log=self._writes_log,
         )
 

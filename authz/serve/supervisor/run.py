@@ -68,7 +68,8 @@ class Supervisor:
         self._jwks = assertion.public_jwks(load_keys(frozen(settings, keys)))
         folders = os.environ.get("RUNTIME_DIRECTORY", "").split(":")
         self._folder = Path(tempfile.mkdtemp(prefix="authz-", dir=folders[0] or None))
-        self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys)
+        http = settings.http_check.workers if settings.http_check is not None else 0
+        self._fleet = Fleet(self._folder, settings.worker_count, arguments, keys, http=http)
         self._fleet.context(self._fleet.slots[0]).settings.write_bytes(data)
         self._writer = Fleet(self._folder, 1 if settings.audit.log else 0, arguments, writes_log=True)
         for slot in self._writer.slots:

@@ -31,6 +31,9 @@ _ORPHANED: Final = 70
 def settings_at(context: WorkerContext, settings: Settings) -> Settings:
     """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
     listen = endpoints.of_worker(settings.listen, context.index, context.count)
+    if context.over_http and settings.http_check is not None:
+        number = context.index - context.count
+        listen = endpoints.of_worker(settings.http_check.listen, number, context.http, endpoints.HTTP)
     file = settings.revocation.file or str(context.revocations)
     backchannel = settings.revocation.backchannel if context.index == 0 else None  # one listens, all learn of it
     shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": backchannel})}
@@ -57,6 +60,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
         worker=context.index,
         quiet=True,
         lints=context.index == 0,  # one worker logs for all
+        over_http=context.over_http,
     )
     with socket.socket(fileno=context.lifeline) as lifeline:
         over = threading.Event()

@@ -18,7 +18,8 @@ VARIABLE: Final = "AUTHZ_WORKER"
 class WorkerContext:
     """One worker's context. `lifeline` is its inherited socket, `signing_keys` its inherited keys: descriptors.
 
-    `writes_log`: it serves no checks, it is the one process that writes the signed log.
+    `count` workers answer Envoy, and `http` more answer checks over HTTP: their indices follow. `writes_log`: it
+    serves no checks, it is the one process that writes the signed log.
     """
 
     index: int
@@ -26,7 +27,13 @@ class WorkerContext:
     folder: str
     lifeline: int
     signing_keys: tuple[int, ...] = ()
+    http: int = 0
     writes_log: bool = False
+
+    @property
+    def over_http(self) -> bool:
+        """Whether it answers checks over HTTP."""
+        return self.index >= self.count and not self.writes_log
 
     @property
     def settings(self) -> Path:

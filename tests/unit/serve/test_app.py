@@ -19,7 +19,7 @@ from authz.core import assertion
 from authz.core.errors import ConfigError
 from authz.engine.contract import CHECK
 from authz.serve.app import App
-from authz.serve.engine_options import engine_options
+from authz.serve.engines import engine_options
 from authz.settings import gate_name
 from authz.system import signals, threads
 from authz.system.threads import Background

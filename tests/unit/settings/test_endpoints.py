@@ -41,7 +41,7 @@ def test_all_addresses_stand_worker_by_worker():
     ],
 )
 def test_addresses_that_do_not_clash_are_accepted(listen, admin, count):
-    assert list(endpoints.clashes(listen, admin, count)) == []
+    assert list(endpoints.clashes(listen, count, [(admin, "admin.listen")])) == []
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,6 @@ def test_addresses_that_do_not_clash_are_accepted(listen, admin, count):
     ],
 )
 def test_addresses_that_clash_are_reported_with_their_place(listen, admin, count, position, words):
-    [(where, text)] = endpoints.clashes(listen, admin, count)
+    [(where, text)] = endpoints.clashes(listen, count, [(admin, "admin.listen")])
     assert where == position
     assert words in text

@@ -1,0 +1,65 @@
+"""The engine of a process, from the settings: for Envoy's checks, or for those over HTTP.
+
+Law: one place reads the settings for an engine; what is served is the same for both.
+"""
+
+from authz.check.wire.over_http import Route, Routes
+from authz.core import edge
+from authz.engine import Engine, EngineOptions, Handler, TlsFiles
+from authz.engine.choose import choose
+from authz.ops.metrics import Metrics
+from authz.settings import Settings
+from authz.settings.http_check import Audience, HttpCheck
+
+
+def engine_of(settings: Settings, handler: Handler, metrics: Metrics, *, over_http: bool = False) -> Engine:
+    """The engine that the settings name, or its fall-back; `over_http`, that for fronts which ask over HTTP."""
+    section = settings.http_check
+    if not over_http or section is None:
+        name, engine = choose(settings.engine, handler, engine_options(settings), load=metrics)
+        metrics.engine(name)
+        return engine
+    from authz.engine.http import HttpEngine  # noqa: PLC0415 few gates have other fronts
+
+    metrics.engine("http")
+    options = engine_options(settings, over_http=True)
+    most_head = settings.headers_kib * 1024
+    return HttpEngine(handler, options, load=metrics, routes=http_routes(section), most_head=most_head)
+
+
+def engine_options(settings: Settings, *, over_http: bool = False) -> EngineOptions:
+    """Addresses, TLS, limits and the time to drain."""
+    tls = settings.http_check.tls if over_http and settings.http_check is not None else settings.tls
+    return EngineOptions(
+        listen=settings.listen,
+        tls=TlsFiles(certificate=tls.certificate, key=tls.key, client_ca=tls.client_ca) if tls else None,
+        max_message_bytes=settings.limits.message_bytes,
+        max_parked=settings.limits.parked,
+        max_wait=settings.limits.wait,
+        drain_delay=settings.shutdown.drain_delay,
+        drain_grace=settings.shutdown.drain_grace,
+        traced=settings.tracing is not None,
+    )
+
+
+def http_routes(section: HttpCheck) -> Routes:
+    """What fronts may ask about."""
+    header = (section.client_address or "").encode()
+    return Routes(
+        {
+            one.name: Route(_extensions(one), simple=one.statuses == "simple", client_address=header)
+            for one in section.audiences
+        }
+    )
+
+
+def _extensions(audience: Audience) -> dict[str, str]:
+    """What the rendered Envoy configuration says of such a route."""
+    return {
+        edge.EXT_PLANE: audience.plane,
+        edge.EXT_AUDIENCE: audience.audience or "",
+        edge.EXT_BASE: audience.base_path or "",
+        edge.EXT_DAGS: edge.NARROWED if audience.narrows_dags else "",
+        edge.EXT_DESTINATION: audience.destination or "",
+        edge.EXT_AUTHORIZATION: edge.KEEP if audience.keep_authorization else "",
+    }

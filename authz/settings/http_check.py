@@ -1,0 +1,92 @@
+"""The section `http_check`: where fronts other than Envoy ask, over HTTP, and about what.
+
+Law: data and its checks only, as in `authz.settings`. What a request is for comes from here, by the audience in the
+path of the question; a caller says nothing of it.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, Field
+
+from authz.core.addresses import shown
+from authz.core.documents.wording import Mistake
+from authz.core.model import Plane
+from authz.settings.sections import Address, BasePath, Disagreement, Section, ServiceName, Tls, duplicates
+
+_HEADER: Final = re.compile(r"[a-z0-9-]{1,64}")
+_NOT_THE_ADDRESS: Final = frozenset({"authorization", "cookie", "host", "content-length", "transfer-encoding"})
+_MOST_PROCESSES: Final = 64
+
+
+def _header(text: str) -> str:
+    if not _HEADER.fullmatch(text) or text in _NOT_THE_ADDRESS:
+        raise Mistake(f"{shown(text)}: not the name of such a header", "write it in lower case, as x-real-ip")
+    return text
+
+
+class Audience(Section):
+    """What fronts ask about under one name: `/check/<name>/…`."""
+
+    name: ServiceName = Field(description="in the path of the question: `/check/airflow/api/v2/dags`")
+    audience: str | None = Field(None, description="`aud` of the assertions; without one there is no identity")
+    plane: Literal["inbound", "egress"] = Field("inbound", description="the side of Airflow that the requests are on")
+    base_path: BasePath | None = Field(
+        None, description="inbound: path that Airflow is served under, as in its `base_url`: `/airflow`"
+    )
+    narrows_dags: bool = Field(
+        False,
+        description="inbound: this Airflow has `AuthzAuthManager`, which keeps to the DAGs that the rules name",
+    )
+    destination: ServiceName | None = Field(None, description="egress: name of the destination, as rules have it")
+    keep_authorization: bool = Field(
+        False, description="egress: the task's Authorization is the destination's if another header says who calls"
+    )
+    statuses: Literal["all", "simple"] = Field(
+        "all",
+        description="simple: every refusal is 401 or 403, for fronts that know no others;"
+        " the status that the caller should get is in `x-authz-status`",
+    )
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """What belongs to the other plane, and DAGs that are narrowed without an assertion."""
+        outward = self.plane == Plane.EGRESS.value
+        for key in ("base_path", "narrows_dags") if outward else ("destination", "keep_authorization"):
+            if getattr(self, key):
+                text = f"`{key}` has no effect with `plane: {self.plane}`"
+                yield Disagreement((key,), text, "remove it", without=(("plane",),))
+        if outward and not self.destination:
+            text = "`plane: egress` needs `destination`"
+            yield Disagreement(("plane",), text, "name it", without=(("destination",),))
+        if self.narrows_dags and not self.audience:
+            text = "it cannot narrow DAGs without an audience: the assertion names them"
+            yield Disagreement(("narrows_dags",), text, "write its `audience`", without=(("audience",),))
+
+
+class HttpCheck(Section):
+    """Checks over HTTP, for fronts other than Envoy."""
+
+    listen: tuple[Address, ...] = Field(
+        min_length=1, description="addresses where fronts ask; prefer a Unix socket: its file mode says who may"
+    )
+    workers: int = Field(1, ge=1, le=_MOST_PROCESSES, description="processes that answer, each with its own address")
+    tls: Tls | None = Field(None, description="TLS of these addresses")
+    client_address: Annotated[str, AfterValidator(_header)] | None = Field(
+        None,
+        description="header in which the front says the caller's IP address, for the record;"
+        " only over Unix sockets or with `tls.client_ca`",
+    )
+    audiences: tuple[Audience, ...] = Field(min_length=1, description="what fronts ask about")
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Duplicates, and an address of the caller that anyone on this machine could make up."""
+        yield from duplicates([(("audiences", at, "name"), one.name) for at, one in enumerate(self.audiences)], "name")
+        trusted = self.tls is not None and self.tls.client_ca is not None
+        if self.client_address and not trusted and not all(one.startswith("unix:") for one in self.listen):
+            yield Disagreement(
+                ("client_address",),
+                "`client_address` over TCP: anyone who can connect could make up the caller's address",
+                "listen on Unix sockets only, or set `tls.client_ca`",
+                without=(("tls",), ("listen",)),
+            )
