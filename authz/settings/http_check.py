@@ -68,7 +68,7 @@ class HttpCheck(Section):
     """Checks over HTTP, for fronts other than Envoy."""
 
     listen: tuple[Address, ...] = Field(
-        min_length=1, description="addresses where fronts ask; prefer a Unix socket: its file mode says who may"
+        min_length=1, description="addresses where fronts ask; prefer a Unix socket: its permissions say who may"
     )
     workers: int = Field(1, ge=1, le=_MOST_PROCESSES, description="processes that answer, each with its own address")
     tls: Tls | None = Field(None, description="TLS of these addresses")

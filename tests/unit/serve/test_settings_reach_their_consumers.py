@@ -29,6 +29,7 @@ from authz.keys import SystemClock
 from authz.serve.app import App
 from authz.serve.log_writer import LogWriter
 from authz.serve.supervisor.run import Supervisor
+from authz.settings import endpoints
 from authz.settings.certificates import Certificates
 from tests.support.object_graph import facts
 from tests.support.rigs.service import POLICY
@@ -37,6 +38,7 @@ from tests.support.schema_leaves import changed, leaves, others, value_at
 # Keys that need not change anything, each with its reason.
 EXCEPTIONS = {
     "version": "there is one version of the format, and so no other value",
+    "http_check.audiences[].plane": "changed alone it is refused: the other plane has other keys",
 }
 
 # Two files that between them have every section and every kind of credential.
@@ -142,6 +144,22 @@ audit:
 """
 
 
+FRONTED = """
+version: 1
+workers: 1
+listen: ["unix:{folder}/authz.sock"]
+admin: {{listen: "unix:{folder}/admin.sock"}}
+assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
+http_check:
+  listen: ["unix:{folder}/http.sock"]
+  client_address: x-real-ip
+  tls: {{certificate: gate.pem, key: gate.key, client_ca: fronts.pem}}
+  audiences:
+    - {{name: airflow, audience: airflow, base_path: /airflow}}
+    - {{name: orders, plane: egress, destination: orders}}
+"""
+
+
 # Descriptors and inodes: the system chooses their numbers, by what else is there just then.
 NUMBERS = {"_alive", "_descriptor", "_identity", "_lock"}
 # Not looked into: the settings, what ticks, and what watches every certificate but uses none.
@@ -184,7 +202,7 @@ class Made:
         self._built.clear()
         ended = CliRunner().invoke(main, ["serve", "--settings", str(self._file)], catch_exceptions=False)
         assert ended.exit_code == 0, ended.output
-        self._built += self._of_log(settings.load(self._file))
+        self._built += [*self._of_log(settings.load(self._file)), *self._over_http(settings.load(self._file))]
         found = facts(list(self._built), opaque=OPAQUE)
         for made in self._built:
             if isinstance(made, App):
@@ -203,6 +221,15 @@ class Made:
     def _of_log(made):
         """The processes that the supervisor starts where the log is signed: they read the settings themselves."""
         return [LogWriter(made, SystemClock(), lambda _text: None), App(made, worker=1)] if made.audit.log else []
+
+    @staticmethod
+    def _over_http(made):
+        """The worker that the supervisor starts for checks over HTTP."""
+        section = made.http_check
+        if section is None:
+            return []
+        listen = endpoints.of_worker(section.listen, 0, section.workers, endpoints.HTTP)
+        return [App(made.model_copy(update={"listen": listen}), worker=1, over_http=True)]
 
 
 @cache
@@ -283,7 +310,9 @@ def worlds(tmp_path_factory):
         patch.setattr(App, "run", lambda app, _started: built.append(app) or 0)
         patch.setattr(Supervisor, "run", lambda supervisor: built.append(supervisor) or 0)
         patch.setattr(logging, "basicConfig", lambda **named: built.append(named))
-        yield [World(text, Made(tmp_path_factory.mktemp("settings"), built)) for text in (COMPLETE, PLAIN, LOGGED)]
+        yield [
+            World(text, Made(tmp_path_factory.mktemp("settings"), built)) for text in (COMPLETE, PLAIN, LOGGED, FRONTED)
+        ]
 
 
 LEAVES = list(leaves(settings.Settings.model_json_schema(), yaml.safe_load(COMPLETE.format(folder="/run", ca=CA))))
