@@ -32,7 +32,7 @@ _ALL: Final = _Text(
     """\
 worker_processes auto;
 worker_shutdown_timeout 1m; # after a reload, for requests that are under way
-error_log stderr warn;
+error_log stderr crit; # lines of less have the whole target, and a token may be in its query
 
 events {
     worker_connections 4096;
@@ -58,7 +58,7 @@ http {
     }
     log_format authz escape=json
         '{"time":"$time_iso8601","decision":"$authz_decision","request":"$request_id","client":"$remote_addr",'
-        '"method":"$request_method","path":"$authz_path","status":"$status","airflow":"$upstream_status",'
+        '"method":"$request_method","path":"$authz_path","status":"$status","check":"$authz_last_status","airflow":"$upstream_status",'
         '"seconds":"$request_time","bytes":"$bytes_sent"}';
 %{servers}}
 """
@@ -102,9 +102,6 @@ _ONE: Final = _Text(
         proxy_redirect off;
         proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
 
-        error_page 400 494 = @malformed;
-        error_page 497 = @malformed; # plaintext
-
         # The gate judges targets that begin with a slash. Others (absolute form, CONNECT) are no requests here.
         if ($request !~ "^[^ ]+ /") {
             return 400 '{"error":"bad_request"}';
@@ -114,7 +111,6 @@ _ONE: Final = _Text(
             auth_request /%{question};
             auth_request_set $authz_upstream_status $upstream_status;
             auth_request_set $authz_simple_status $upstream_http_x_authz_status;
-            auth_request_set $authz_challenge $upstream_http_www_authenticate;
 %{answers}            error_page 401 403 500 = @refused;
             error_page 502 504 = @away;
 
@@ -161,7 +157,6 @@ _ONE: Final = _Text(
         location @refused {
             default_type application/json;
             add_header %{decision} $authz_decision always;
-            add_header WWW-Authenticate $authz_challenge always;
             add_header Cache-Control no-store always;
 %{refusals}            return 503 '{"error":"unavailable","decision_id":"$authz_decision"}';
         }
@@ -170,11 +165,6 @@ _ONE: Final = _Text(
             default_type application/json;
             add_header %{decision} $authz_decision always;
             return 503 '{"error":"airflow_unavailable","decision_id":"$authz_decision"}';
-        }
-
-        location @malformed {
-            default_type application/json;
-            return 400 '{"error":"bad_request"}';
         }
     }
 """
