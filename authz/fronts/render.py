@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from authz.core.errors import ConfigError, Problem
-from authz.fronts import nginx
+from authz.fronts import caddy, nginx
 from authz.fronts.plan import Plan, plans
 from authz.settings import Settings
 
 FRONTS: Final[Mapping[str, Callable[[Sequence[Plan], Path], Mapping[str, str]]]] = {
+    "caddy": caddy.render,
     "nginx": nginx.render,
 }
 """Each gets the plans, and the folder where its files will be."""
