@@ -10,6 +10,7 @@ from typing import Final
 from authz.core.errors import ConfigError, Problem
 from authz.fronts import caddy, nginx
 from authz.fronts.plan import Plan, plans
+from authz.fronts.values import plain
 from authz.settings import Settings
 
 FRONTS: Final[Mapping[str, Callable[[Sequence[Plan], Path], Mapping[str, str]]]] = {
@@ -28,4 +29,5 @@ def render(front: str, settings: Settings, file: str, folder: Path) -> Mapping[s
     """
     if not settings.fronts:
         raise ConfigError([Problem(file, 0, 0, "there are no `fronts`", "say where one listens: docs/settings.md")])
+    plain(str(folder), "the folder", file)
     return FRONTS[front](plans(settings, file), folder)
