@@ -182,10 +182,10 @@ def gate(systems, upstream, folder, *, egress=False, secrets=MappingProxyType({}
     """
     admin = free_ports(1)[0]
     config, listeners, clusters = None, [], {}
-    for name, (port, authorizer) in systems.items():
-        over_http = authorizer if isinstance(authorizer, OverHttp) else None
-        if over_http:
-            authorizer, clusters[f"authz-{name}"] = over_http.filters(name), over_http.cluster(name)
+    for name, (port, wanted) in systems.items():
+        authorizer = wanted
+        if isinstance(wanted, OverHttp):
+            authorizer, clusters[f"authz-{name}"] = wanted.filters(name), wanted.cluster(name)
         is_ours = authorizer and all(isinstance(item, str) for item in authorizer)
         rendered = partial(_rendered_egress, secret=secrets.get(name)) if egress else _rendered
         config = rendered(port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin)
