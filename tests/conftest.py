@@ -27,6 +27,7 @@ CAPABILITIES = {
     "tests/e2e/test_credentials.py": "credentials that Envoy adds",
     "tests/e2e/test_tracing.py": "traces of Envoy and the gate",
     "tests/integration/test_alerts.py": "alerts",
+    "tests/integration/test_command_line_login.py": "a login on the command line",
     "tests/integration/test_auth_manager.py": "Airflow with the auth manager",
     "tests/integration/test_dashboards.py": "dashboards and metrics",
     "tests/integration/test_doctor.py": "the doctor",
