@@ -33,6 +33,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "logout": "login:logout",
     "token": "token:token",
     "revoke": "revoke:revoke",
+    "break-glass": "break_glass:break_glass",
     "grant": "grant:grant",
     "audit": "audit:audit",
     "task-keys": "task_keys:task_keys",
