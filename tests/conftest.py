@@ -22,6 +22,7 @@ CAPABILITIES = {
     "tests/e2e/test_gate.py": "inbound requests through Envoy",
     "tests/e2e/test_gate_changes.py": "policy and keys that change",
     "tests/e2e/test_login_flow.py": "login at Envoy",
+    "tests/e2e/test_break_glass.py": "a way in without the provider",
     "tests/e2e/test_backchannel.py": "sessions that the provider ends",
     "tests/e2e/test_egress_ways.py": "calls of tasks through Envoy",
     "tests/e2e/test_credentials.py": "credentials that Envoy adds",
