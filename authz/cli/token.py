@@ -50,7 +50,7 @@ def token() -> None:
 def print_(name: str) -> None:
     """Print the access token of `authz login`, renewed if it is near its end; for `$(…)` in another command.
 
-    Whoever reads the output has your rights until the token ends.
+    Anyone who reads the output has your rights until the token ends.
     """
     from authz.login import session  # noqa: PLC0415 an HTTP client costs start-up time that others need not pay
     from authz.login.store import Store  # noqa: PLC0415 see above

@@ -25,7 +25,7 @@ from authz.login.provider import LoginError
 ISSUER: Final = "urn:airflow-envoy-authz:break-glass"
 MOST_MINUTES: Final = MAX_BREAK_GLASS // 60
 LEAST_CHARS: Final = 16
-"""Of a passphrase: whoever gets the file may try as many as they like."""
+"""Of a passphrase: anyone who gets the file may try as many as they like."""
 _CLIENT: Final = "break-glass"
 
 
