@@ -99,3 +99,13 @@ def test_a_claim_of_that_name_means_nothing_at_other_issuers(metrics):
     rig = Rig(POLICY.replace("    break_glass: true\n", ""), alarm=Alarm(metrics.break_glass))
     assert rig.check(token=rig.token(reason=WHY)).http == 200
     assert (counted(metrics), "break_glass" in rig.record) == (0, False)
+
+
+def test_d19_without_the_alarm_nothing_is_allowed():
+    def broken(*_):
+        raise ZeroDivisionError
+
+    rig = Rig(POLICY, alarm=broken)
+    answer = rig.check(token=rig.token(reason=WHY))
+    assert (answer.allowed, answer.http) == (False, 503)
+    assert rig.record["reason"] == "internal_error"
