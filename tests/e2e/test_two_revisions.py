@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import pytest
+import yaml
 
 from tests.e2e.callers import Callers
 from tests.e2e.envoy_harness import wait_for
@@ -203,11 +204,20 @@ def before(tmp_path_factory):
     return tree, revisions.program(tree, folder)
 
 
-@pytest.fixture(scope="module")
-def stack(before, tmp_path_factory):
-    """Two gates behind one Envoy; the first is the one before."""
-    made = Stack(tmp_path_factory.mktemp("two"), gates=2, settings=WITH_FILES)
-    _, made.gates[0].program = before
+@pytest.fixture(scope="module", params=["before", "ours"])
+def stack(request, before, tmp_path_factory):
+    """Two gates behind one Envoy; the first is the one before. Either has rendered Envoy's configuration."""
+    folder, (_, program) = tmp_path_factory.mktemp("two"), before
+
+    def rendered_before(config):
+        command = [program, "envoy", "--settings", folder / "of-envoy.yaml", "--output", folder / "before.yaml"]
+        subprocess.run(command, check=True, capture_output=True)
+        config.clear()
+        config.update(yaml.safe_load((folder / "before.yaml").read_text()))
+
+    alter = {"alter": rendered_before} if request.param == "before" else {}
+    made = Stack(folder, gates=2, settings=WITH_FILES, envoy=alter)
+    made.gates[0].program = program
     with made as stack:
         yield stack
 
