@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import yaml
@@ -259,6 +260,16 @@ def test_auth_managers_of_both_revisions_read_the_assertions_of_both_gates(stack
                 check=True,
             )
             assert read.stdout == SAID
+
+
+def test_this_revision_reproduces_what_the_gate_before_has_decided(stack):
+    old, new = stack.gates
+    for question in ("list", "trigger"):
+        assertion_of(stack, old, question)  # asks until that gate has answered
+    authz = Path(sys.executable).with_name("authz")
+    command = [authz, "replay", old.folder / "decisions.jsonl", "--check", "--settings", new.settings]
+    replayed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
 
 def test_no_answer_is_wrong_while_the_policy_changes_and_gates_are_upgraded_and_rolled_back(stack, before):
