@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from authz.core import assertion
 from tests.e2e.callers import Callers
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY, SETTINGS
@@ -26,9 +27,14 @@ from tests.support import revisions
 
 pytestmark = pytest.mark.e2e
 
+OURS = Path(sys.executable).with_name("authz")
 CLIENTS = 2
 PAUSE_S = 0.01  # of a client between two requests
-WITH_FILES = SETTINGS + "state: kept\nrevocation: {{file: revocations.jsonl}}\n"
+# As docs/upgrade.md says: a state folder and a log for each, one key and one file of revocations for both.
+WITH_FILES = (
+    SETTINGS.replace("keys: [assertion.pem]", "keys: [../assertion.pem]")
+    + "state: kept\nrevocation: {{file: ../revocations.jsonl}}\n"
+)
 
 # The newest word of the policy, and a rule that has it. A gate that knows it serves the policy like any other.
 WORD = "variables:change"
@@ -216,6 +222,9 @@ def stack(request, before, tmp_path_factory):
         config.clear()
         config.update(yaml.safe_load((folder / "before.yaml").read_text()))
 
+    key = folder / "assertion.pem"
+    key.touch(mode=0o600)
+    key.write_bytes(assertion.generate_pem())
     alter = {"alter": rendered_before} if request.param == "before" else {}
     made = Stack(folder, gates=2, settings=WITH_FILES, envoy=alter)
     made.gates[0].program = program
@@ -262,12 +271,38 @@ def test_auth_managers_of_both_revisions_read_the_assertions_of_both_gates(stack
             assert read.stdout == SAID
 
 
+def test_a_token_that_either_gate_revokes_is_refused_by_both(stack, before):
+    _, program = before
+    for number, (command, gate) in enumerate(((program, stack.gates[0]), (OURS, stack.gates[1]))):
+        token = stack.token(jti=f"revoked-{number}")
+        assert stack.get("/api/v2/dags", token=token).status == 200
+        which = ("--settings", gate.settings, "--issuer", "corp", "--jti", f"revoked-{number}")
+        subprocess.run([command, "revoke", *which], check=True, capture_output=True)
+        known = {record["id"] for one in stack.gates for record in one.decisions}
+
+        def refused(known=known, token=token):
+            stack.get("/api/v2/dags", token=token)
+            fresh = [[record for record in one.decisions if record["id"] not in known] for one in stack.gates]
+            return all(any(record["reason"] == "revoked" for record in records) for records in fresh)
+
+        gate.until(refused, "it is not revoked at both")
+        assert {stack.get("/api/v2/dags", token=token).status for _ in range(10)} == {401}
+
+
 def test_this_revision_reproduces_what_the_gate_before_has_decided(stack):
     old, new = stack.gates
     for question in ("list", "trigger"):
         assertion_of(stack, old, question)  # asks until that gate has answered
-    authz = Path(sys.executable).with_name("authz")
-    command = [authz, "replay", old.folder / "decisions.jsonl", "--check", "--settings", new.settings]
+    command = [
+        OURS,
+        "replay",
+        old.folder / "decisions.jsonl",
+        "--check",
+        "--settings",
+        new.settings,
+        "--min-evaluated",
+        "1",
+    ]
     replayed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
@@ -275,7 +310,7 @@ def test_this_revision_reproduces_what_the_gate_before_has_decided(stack):
 def test_no_answer_is_wrong_while_the_policy_changes_and_gates_are_upgraded_and_rolled_back(stack, before):
     _, program = before
     old, new = stack.gates
-    ours, pair = new.program, Pair(stack)
+    pair = Pair(stack)
     refuse = [] if revisions.takes(program, pair.texts["word"], old.folder) else [old]
     stack.reset()
     with Clients(stack) as clients:
@@ -286,7 +321,7 @@ def test_no_answer_is_wrong_while_the_policy_changes_and_gates_are_upgraded_and_
         clients.more()
         assert all(WORD in reasons(gate) for gate in refuse)
         assert reasons(new) == ""
-        pair.replace(old, ours)  # the upgrade
+        pair.replace(old, OURS)  # the upgrade
         assert reasons(old) == "", "it knows the word"
         clients.more()
         pair.edit("base")  # the way back: first the policy, then the gates

@@ -1,4 +1,4 @@
-"""docs/compatibility.md is true: each supported version has a run that passed, and each range is the one that was tried."""
+"""What docs/compatibility.md says: each supported version has a run that passed, and each range was tried."""
 
 import re
 import tomllib
