@@ -176,9 +176,12 @@ def results() -> list[Row]:
 
 def lacks(one: Combination) -> str:
     """Why it cannot be tried here; "" if it can."""
-    if not one.needs or shutil.which(one.needs) or (ROOT / one.needs).exists():
-        return ""
-    return f"not tried: there is no {one.needs} here"
+    if "/" in one.needs:
+        there = (ROOT / one.needs).exists()
+    else:  # a command may be there that only says that it is not
+        asked = [one.needs, "--version"]
+        there = not one.needs or bool(shutil.which(one.needs) and not subprocess.run(asked, check=False).returncode)
+    return "" if there else f"not tried: there is no {one.needs} here"
 
 
 def tried(one: Combination) -> tuple[str, int]:
