@@ -17,12 +17,20 @@ import click
 
 from authz.cli import decision_text as text
 from authz.cli.columns import table
-from authz.cli.selecting import filter_options, log_settings_option, logs_argument, logs_meant, selection_of
+from authz.cli.selecting import (
+    end_options,
+    ends_of,
+    filter_options,
+    log_settings_option,
+    logs_argument,
+    logs_meant,
+    selection_of,
+)
 from authz.core.characters import one_line
 from authz.core.policy.patterns import Glob
 from authz.core.record import SKIPPED, Skipped
-from authz.core.traffic.selection import Selection
-from authz.ops.log_followed import outcomes_of
+from authz.core.traffic.selection import EndSelection, Selection
+from authz.ops.log_followed import ended_so, outcomes_of
 from authz.ops.log_parts import searched
 from authz.ops.log_search import Found, Search, Tally
 
@@ -36,6 +44,7 @@ _OCSF: Final = "ocsf"
 @logs_argument
 @log_settings_option
 @filter_options
+@end_options
 @click.option(
     "--format",
     "form",
@@ -76,6 +85,7 @@ def query(
     authz audit query /var/log/authz --user ada --decision deny --since 2d
     authz audit query 'decisions.jsonl*' --dag 'sales_*' --operation 'dag_runs:*'
     authz audit query audit --id 926a3e91b7e7441cfa435aae --format json
+    authz audit query audit --since 1h --decision allow --status '5*'
     authz audit query audit --since 1d --format ocsf --limit 1000000 > events.jsonl
     authz audit query audit --sql "SELECT rule, count(*) FROM decisions GROUP BY rule"
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
@@ -87,7 +97,7 @@ def query(
         if form == _OCSF:
             raise click.UsageError("--format ocsf is for decisions, not for the rows of --sql: use json")
         click.get_current_context().exit(_in_sql(paths, sql, form, limit))
-    found = _searched(paths, selection, users, limit)
+    found = _searched(paths, selection, users, ends_of(given), limit)
     for part in _as_ocsf([*found.newest()], paths) if form == _OCSF else FORMS[form]([*found.newest()]):
         click.echo(part)
     for line in _about(found.tally, len(paths), limit):
@@ -107,11 +117,16 @@ def _in_sql(paths: Sequence[Path], sql: str | None, form: str, limit: int) -> in
     return answer(paths, sql, form, limit, _table)
 
 
-def _searched(paths: Sequence[Path], selection: Selection, users: Sequence[Glob], limit: int) -> Search:
-    """All files, searched: first for the entries of the users, if some are asked for."""
+def _searched(
+    paths: Sequence[Path], selection: Selection, users: Sequence[Glob], ends: EndSelection, limit: int
+) -> Search:
+    """All files, searched: first for the entries of the users and for outcomes, if some are asked for."""
     sizes = sum(path.stat().st_size for path in paths if path.exists())
     hidden = sizes < _LARGE or not sys.stderr.isatty()
-    with click.progressbar(length=sizes * (1 + bool(users)), label="reading", file=sys.stderr, hidden=hidden) as bar:
+    length = sizes * (1 + bool(users) + bool(ends))
+    with click.progressbar(length=length, label="reading", file=sys.stderr, hidden=hidden) as bar:
+        if ends:
+            selection = selection.of_decisions(ended_so(paths, ends, bar.update))
         return searched(paths, selection, users, limit, bar.update)
 
 

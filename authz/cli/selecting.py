@@ -18,7 +18,8 @@ from authz.core.documents.moments import parse_end, parse_moment
 from authz.core.documents.quantities import seconds
 from authz.core.documents.wording import Mistake
 from authz.core.policy.patterns import Glob, parse_glob
-from authz.core.traffic.selection import Selection
+from authz.core.record import EndedBy
+from authz.core.traffic.selection import EndSelection, Selection
 from authz.ops.log_reader import find, rotated
 
 _SETTINGS: Final = Path("authz.yaml")
@@ -39,6 +40,8 @@ _HELP: Final[Mapping[str, str]] = {
     "rule": "Id of the rule that decided; grant/* for all grants.",
     "revision": "Revision of the policy that decided, or how it begins.",
 }
+_STATUS: Final = "Status of the answer that the caller got, as 5*: from Envoy's access log, if the log has it."
+_ENDED_BY: Final = "Who ended the request, by the same: upstream, gate, envoy, or client."
 _PREFIXES: Final = frozenset({"revision"})
 _CHOICES: Final = ("allow", "deny", "issue")
 
@@ -76,6 +79,20 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
         made = click.option(f"--{name}", multiple=True, type=kind, metavar="TEXT", callback=_globs, help=text)
         command = made(command)
     return command
+
+
+def end_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The filters of what came of decisions, which the command gets by their names."""
+    enders = click.Choice([str(one) for one in EndedBy])
+    for name, kind, text in (("ended-by", enders, _ENDED_BY), ("status", str, _STATUS)):
+        made = click.option(f"--{name}", multiple=True, type=kind, metavar="TEXT", callback=_globs, help=text)
+        command = made(command)
+    return command
+
+
+def ends_of(given: Mapping[str, Any]) -> EndSelection:
+    """What the values of the filters of `end_options` mean."""
+    return EndSelection(given["status"], given["ended_by"])
 
 
 def selection_of(given: Mapping[str, Any], now: float) -> tuple[Selection, tuple[Glob, ...]]:

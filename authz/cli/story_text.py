@@ -4,6 +4,7 @@ Law: what a caller sent stays text: each branch is one line and moves no cursor.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from authz.cli import decision_text as text
@@ -20,6 +21,18 @@ class Branch(NamedTuple):
 
     text: str
     below: "Sequence[Branch]" = ()
+
+
+class _Line(NamedTuple):
+    """A decision or an access: when it was, what is said of it, and the decision's id."""
+
+    when: str
+    said: str
+    name: str = ""
+
+    @property
+    def branch(self) -> Branch:
+        return Branch("  ".join(filter(None, self)))
 
 
 class Story(NamedTuple):
@@ -39,6 +52,19 @@ def _below(branches: Sequence[Branch], indent: str) -> Iterator[str]:
         is_last = at == len(branches)
         yield f"{indent}{'└─' if is_last else '├─'} {branch.text}"
         yield from _below(branch.below, indent + ("   " if is_last else "│  "))
+
+
+def _folded(lines: Iterable[_Line]) -> list[Branch]:
+    """The lines, of more than two in a row that say the same only the first, and how many more there are."""
+    found: list[Branch] = []
+    for _, group in groupby(lines, key=lambda line: line.said):
+        first, *same = group
+        found.append(first.branch)
+        if len(same) > 1:
+            found.append(Branch(f"… the same {len(same):,} more times, until {same[-1].when}"))
+        else:
+            found += [one.branch for one in same]
+    return found
 
 
 def of_decision(recorded: Recorded) -> Story:
@@ -82,17 +108,17 @@ def of_decision(recorded: Recorded) -> Story:
 
 def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0, claimed_left_out: int = 0) -> Story:
     """Who may have triggered a run, what was asked about it, and what its tasks did."""
-    branches = [_triggered(story)]
+    branches = [_triggered(story), *_policies(story)]
     if story.requests or story.reads:
         head = f"asked of Airflow about it: {_count(len(story.requests), 'change')}, {_count(story.reads, 'read')}"
-        branches.append(Branch(head, [_line(one) for one in story.requests]))
+        branches.append(Branch(head, _folded(map(_line, story.requests))))
     branches += [_task(task, story) for task in story.tasks]
     if story.others:
-        below = [_accessed(one, story, f"by {one.entry.get('instance') or 'unknown'}") for one in story.others]
+        below = _folded(_accessed(one, story, f"by {one.entry.get('instance') or 'unknown'}") for one in story.others)
         branches.append(Branch("its XComs, by task instances whose task is not on record:", below))
     if story.claimed:
         total = _count(len(story.claimed) + claimed_left_out, "request")
-        below = [_accessed(one, story, _claimed(one)) for one in story.claimed]
+        below = _folded(_accessed(one, story, _claimed(one)) for one in story.claimed)
         below += [Branch(f"{claimed_left_out:,} older left out")] if claimed_left_out else []
         branches.append(Branch(f"Airflow did not accept, so who asked is only claimed: {total}", below))
     for count, what in ((left_out, "older decision"), (accesses_left_out, "older access")):
@@ -127,19 +153,35 @@ def of_run(story: RunStory, left_out: int, accesses_left_out: int = 0, claimed_l
 
 def _triggered(story: RunStory) -> Branch:
     if story.trigger is not None:
-        return Branch("triggered by:", [_line(story.trigger, dag=False)])
+        return Branch("triggered by:", [_line(story.trigger, dag=False).branch])
     if story.made_by_airflow:
         return Branch("triggered by: not on record; its id is one that Airflow gives to runs of its own")
     if not story.candidates:
         return Branch(f"triggered by: {_NOT_ON_RECORD}")
-    return Branch("may have been triggered by:", [_line(one, dag=False) for one in reversed(story.candidates)])
+    return Branch("may have been triggered by:", [_line(one, dag=False).branch for one in reversed(story.candidates)])
+
+
+def _policies(story: RunStory) -> list[Branch]:
+    """Under which policy it was decided; where there were several, when each first decided."""
+    trigger = () if story.trigger is None else (story.trigger,)
+    calls = [one for task in story.tasks for one in task.calls]
+    decided = sorted((*trigger, *story.requests, *calls), key=lambda one: one.time)
+    first: dict[str, Recorded] = {}
+    for one in decided:
+        if revision := str(one.record.get("revision") or "")[:_REVISION]:
+            first.setdefault(revision, one)
+    if len(first) > 1:
+        since = [Branch(one_line(f"{text.when(Found(one.record, None))}  {name}")) for name, one in first.items()]
+        return [Branch("policies, each from its first decision on:", since)]
+    return [Branch(one_line(f"policy: {name}")) for name in first]
 
 
 def _task(task: Task, story: RunStory) -> Branch:
     mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
     calls = [(one.time, _line(one, who=_try(run_of(one.record)), dag=False)) for one in task.calls]
     calls += [(one.time, _accessed(one, story, _try(one.run))) for one in task.accesses]
-    return Branch(one_line(f"task {task.task}{mapped}"), [line for _, line in sorted(calls, key=lambda one: one[0])])
+    in_order = sorted(calls, key=lambda one: one[0])
+    return Branch(one_line(f"task {task.task}{mapped}"), _folded(line for _, line in in_order))
 
 
 def _try(run: Mapping[str, Any]) -> str:
@@ -151,7 +193,7 @@ def _claimed(accessed: Accessed) -> str:
     return f"as {run.get('task_id')}, {_try(run)}" if run else f"as {accessed.entry.get('instance') or 'unknown'}"
 
 
-def _accessed(accessed: Accessed, story: RunStory, who: str) -> Branch:
+def _accessed(accessed: Accessed, story: RunStory, who: str) -> _Line:
     """What was read or changed as one line: when, the caller, what, and what came of it."""
     entry = accessed.entry
     what = f"{entry.get('kind')} {entry.get('name')}"
@@ -159,14 +201,8 @@ def _accessed(accessed: Accessed, story: RunStory, who: str) -> Branch:
         here = (entry.get("dag"), entry.get("run")) == (story.dag, story.run)
         of = [entry.get("task")] if here else [entry.get(name) for name in ("dag", "run", "task")]
         what = f"{what} of {'/'.join(map(str, of))}"
-    parts = [
-        text.when(Found(entry, None)),
-        str(entry.get("action")),
-        who,
-        what,
-        f"→ {outcome(Recorded({}, outcome=entry))}",
-    ]
-    return Branch(one_line("  ".join(parts)))
+    parts = [str(entry.get("action")), who, what, f"→ {outcome(Recorded({}, outcome=entry))}"]
+    return _Line(text.when(Found(entry, None)), one_line("  ".join(parts)))
 
 
 def of_caller(name: str, days: Days, changes: Sequence[Recorded]) -> Story:
@@ -203,25 +239,23 @@ def _day(day: Day, changes: Sequence[Recorded]) -> Branch:
     below = [
         *([Branch(one_line(f"roles: {', '.join(sorted(day.roles))}"))] if day.roles else []),
         Branch(one_line(f"asked for: {counts}")),
-        *([Branch("changes:", [_line(one, who="") for one in changes])] if changes else []),
+        *([Branch("changes:", _folded(_line(one, who="") for one in changes))] if changes else []),
     ]
     return Branch(one_line(f"{day.day or 'no time'}: {_count(day.decisions, 'decision')}{denied}"), below)
 
 
-def _line(recorded: Recorded, who: str | None = None, *, dag: bool = True) -> Branch:
+def _line(recorded: Recorded, who: str | None = None, *, dag: bool = True) -> _Line:
     """A decision as one line: when, answer, who, what, why, what came of it, id."""
     found = Found(recorded.record, recorded.entry)
     parts = [
-        text.when(found),
         text.colored(text.answer(found)),
         text.who(found) if who is None else one_line(who),
         text.what(found),
         text.dag(found) if dag else "",
         text.why(found),
         f"→ {outcome(recorded)}" if recorded.outcome is not None else "",
-        text.name(found),
     ]
-    return Branch("  ".join(filter(None, parts)))
+    return _Line(text.when(found), "  ".join(filter(None, parts)), text.name(found))
 
 
 def outcome(recorded: Recorded, *, long: bool = False) -> str:

@@ -40,3 +40,14 @@ class KeyState:
         if now >= self.stale_at:
             return f"keys are too old ({now - self.fetched_at:.0f} s): {self.last_error}"
         return ""
+
+    def note(self, now: float) -> str:
+        """What an operator should know of them: `problem`, or that older ones serve because the last fetch failed."""
+        if problem := self.problem(now):
+            return problem
+        if self.restored:
+            return f"those from {self.restored}, kept from before the restart, are in use: {self.last_error}"
+        if not self.last_error:
+            return ""
+        age, left = now - self.fetched_at, self.stale_at - now
+        return f"those from {age:.0f} s ago are in use, for at most {left:.0f} s more: {self.last_error}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from authz.core.record import ACCESS, DECISION_LINE, OUTCOME, VERSION, record_in, text_in, time_in
+from authz.core.traffic.selection import EndSelection
 from authz.ops.log_parts import each_part
 from authz.ops.log_reader import LogReader, Part
 from authz.ops.log_search import there
@@ -72,6 +73,17 @@ def outcomes_of(paths: Sequence[Path], decisions: Collection[str]) -> dict[str, 
     return found
 
 
+def ended_so(
+    paths: Sequence[Path], ends: EndSelection, advanced: Callable[[int], None] = lambda _bytes: None
+) -> frozenset[str]:
+    """The ids of the decisions of which this came; `advanced` is called with the number of bytes that were read.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return frozenset[str]().union(*each_part(paths, partial(_ended_so, ends), advanced))
+
+
 def accesses_of(paths: Sequence[Path], wanted: Callable[[Entry], int | None], most: Sequence[int]) -> list[Newest]:
     """What tasks read and changed in Airflow, sorted into kinds, of each the newest.
 
@@ -93,6 +105,10 @@ def accesses_of(paths: Sequence[Path], wanted: Callable[[Entry], int | None], mo
 def _outcomes(decisions: Collection[str], part: Part, advanced: Callable[[int], None]) -> dict[str, Entry]:
     entries = _entries(part, OUTCOME, advanced)
     return {name: said for said in entries if (name := text_in(said, "decision")) in decisions}
+
+
+def _ended_so(ends: EndSelection, part: Part, advanced: Callable[[int], None]) -> set[str]:
+    return {text_in(said, "decision") for said in _entries(part, OUTCOME, advanced) if ends.matches(said)}
 
 
 def _accesses(

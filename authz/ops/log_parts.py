@@ -68,14 +68,16 @@ def searched(
     return search
 
 
-def each_part(paths: Sequence[Path], job: _Job[_Found]) -> Iterator[_Found]:
+def each_part(
+    paths: Sequence[Path], job: _Job[_Found], advanced: Callable[[int], None] = lambda _bytes: None
+) -> Iterator[_Found]:
     """What the job finds in each part of the files, in their order, on all CPUs.
 
     Raises:
         OSError: a file cannot be read.
     """
     with ExitStack() as opened:
-        yield from _each([*_parts(paths, opened, _PART)], job, lambda _bytes: None, _WORTH)
+        yield from _each([*_parts(paths, opened, _PART)], job, advanced, _WORTH)
 
 
 def strange(paths: Sequence[Path]) -> Tally:

@@ -188,13 +188,7 @@ class App:
         policy = self.policy.current
         issuers = {issuer.name for issuer in policy.issuers.values()} if policy is not None else set()
         problems = [f"policy: {note}" for note in self.policy.notes()]
-        problems += [f"keys of issuer {name}: {text}" for name, text in keys.items() if text]
-        problems += [
-            f"keys of issuer {name}: those from {state.restored}, kept from before the restart, are in use: "
-            f"{state.last_error}"
-            for name, state in view.items()
-            if state.restored and not keys[name]
-        ]
+        problems += [f"keys of issuer {name}: {note}" for name, state in view.items() if (note := state.note(now))]
         problems += self.state.problems() if self.state is not None else []
         failed = self.sink.status().failed
         problems += self.log.problems()

@@ -1,4 +1,4 @@
-"""Which decisions a question about a log is about: by caller, by what was asked for, by the answer, by time.
+"""Which decisions a question about a log is about: by caller, what was asked for, the answer, time, what came of it.
 
 Law: pure. `matches` is the definition. `needles` only name bytes without which a line cannot match, unless it has
 escapes, and `times` only what a time looks like that may be meant: a reader skips with them, and a test compares both.
@@ -43,6 +43,27 @@ _FIRST: Final = "0000-00-00T00:00"
 _LAST: Final = "9999-99-99T99:99"
 
 
+@dataclass(frozen=True, slots=True)
+class EndSelection:
+    """What came of decisions: an outcome has to match each of them; no pattern means any.
+
+    Args:
+        status: patterns of the status of the answer, as `5*`.
+        ended_by: patterns of who ended the request.
+    """
+
+    status: tuple[Glob, ...] = ()
+    ended_by: tuple[Glob, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.status or self.ended_by)
+
+    def matches(self, outcome: Mapping[str, Any]) -> bool:
+        """Whether the outcome with these fields is meant."""
+        asked = ((self.status, "status"), (self.ended_by, "ended_by"))
+        return all(not globs or _any(globs, str(outcome.get(name, ""))) for globs, name in asked)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """What is asked for: a decision has to match each of them.
@@ -52,16 +73,22 @@ class Selection:
         since: the first time, as records have it; "" for none.
         until: the time from which on nothing is meant; "" for none.
         identities: ids of the identity entries of which one is the caller's; None for all.
+        ids: ids of decisions of which it is one; None for all.
     """
 
     wanted: Mapping[str, tuple[Glob, ...]] = field(default_factory=dict)
     since: str = ""
     until: str = ""
     identities: frozenset[str] | None = None
+    ids: frozenset[str] | None = None
 
     def of_callers(self, identities: frozenset[str]) -> "Selection":
         """The same, only of callers with these identity entries."""
         return replace(self, identities=identities)
+
+    def of_decisions(self, ids: frozenset[str]) -> "Selection":
+        """The same, only decisions with these ids."""
+        return replace(self, ids=ids)
 
     @property
     def by_time(self) -> bool:
@@ -71,7 +98,7 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """Whether it means no decision at all, whatever else it asks for."""
-        return self.identities is not None and not self.identities
+        return any(some is not None and not some for some in (self.identities, self.ids))
 
     def matches(self, record: Mapping[str, Any]) -> bool:
         """Whether the decision with these fields is meant. One of another version of the format never is."""
@@ -82,6 +109,10 @@ class Selection:
         if self.identities is not None:
             name = record.get("identity")
             if not isinstance(name, str) or name not in self.identities:
+                return False
+        if self.ids is not None:
+            name = record.get("id")
+            if not isinstance(name, str) or name not in self.ids:
                 return False
         for name, globs in self.wanted.items():  # plain loops: a log has millions of records
             for value in _values(name, record):
@@ -100,8 +131,9 @@ class Selection:
         found = [_needles(name, self.wanted[name]) for name in FIELDS if name in self.wanted]
         if self.is_empty:
             return (_NEVER,)
-        if self.identities is not None:
-            found.insert(0, tuple(f'"{name}"'.encode() for name in sorted(self.identities)))
+        for names in (self.identities, self.ids):
+            if names is not None:
+                found.insert(0, tuple(f'"{name}"'.encode() for name in sorted(names)))
         return next((some for some in found if 0 < len(some) <= _MOST_NEEDLES), ())
 
     def times(self) -> bytes:

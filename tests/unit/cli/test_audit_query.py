@@ -141,6 +141,23 @@ def test_json_is_the_record_with_its_caller(log, lines):
     assert "caller" not in json.loads(out)
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ("--status 5*", [4]),
+        ("--status 200", [1, 8, 2]),
+        ("--status 200 --status 503 --destination orders", [2, 4]),
+        ("--ended-by gate", [8, 3]),
+        ("--ended-by envoy --status 503", [4]),
+        ("--ended-by client", []),
+        ("--status 200 --user ben", [1]),
+    ],
+)
+def test_filters_of_what_came_of_it(tmp_path, options, found):
+    """Outcomes may be in another file than their decisions. A decision without one is in no such answer."""
+    assert ids(rotated(tmp_path / "log", story()), *options.split()) == found
+
+
 def test_ocsf_is_an_event_for_each_decision_with_its_outcome(tmp_path):
     """Two of the outcomes are in the other file, as they may be."""
     log = rotated(tmp_path / "log", story())

@@ -93,6 +93,39 @@ def test_what_a_task_read_is_among_its_calls_in_their_order(log):
     assert lines[1] == "39:51Z  read  try 1  xcom day of prepare  → 200 by upstream"
 
 
+def test_a_task_that_loops_is_a_line_and_a_count(log):
+    """Only of what says the same in a row; two are two lines."""
+    again = json.loads(next(line for line in log.read_bytes().splitlines() if b'"/v1/items"' in line))
+    for number in range(1, 213):
+        time = f"2026-11-22T02:{41 + number // 60}:{number % 60:02}.000000Z"
+        more = {"id": f"{number:024x}".replace("0", "f", 1), "time": time, "path": "/v1/more"}
+        with log.open("ab") as file:
+            file.write(json.dumps({**again, **more}, separators=(",", ":")).encode() + b"\n")
+    _, out, _ = run(TOLD_RUN, log)
+    task = out.partition("task extract")[2].partition("├─ task load")[0].splitlines()
+    assert task[-2:] == [
+        "│  ├─ 2026-11-22T02:41:01Z  allow  try 1  GET orders/v1/more  rule orders  f00000000000000000000001",
+        "│  └─ … the same 211 more times, until 2026-11-22T02:44:32Z",
+    ]
+    assert len(task) == 9
+    assert len(recorded(TOLD_RUN, log)["tasks"][0]["calls"]) == 215
+
+
+def test_the_policies_that_decided_are_said(log):
+    head = run(TOLD_RUN, log)[1].splitlines()
+    revision = json.loads(log.read_bytes().splitlines()[1])["revision"]
+    assert f"├─ policy: {revision[:12]}" in head
+    lines = log.read_bytes().splitlines()
+    changed = [line.replace(revision.encode(), b"c" * 64) if b'"/v1/items"' in line else line for line in lines]
+    log.write_bytes(b"\n".join([*changed, b""]))
+    told = run(TOLD_RUN, log)[1].splitlines()
+    at = told.index("├─ policies, each from its first decision on:")
+    assert told[at + 1 : at + 3] == [
+        f"│  ├─ 2026-11-22T02:39:50Z  {revision[:12]}",
+        "│  └─ 2026-11-22T02:40:35Z  cccccccccccc",
+    ]
+
+
 def test_a_run_of_another_dag_with_the_same_id_has_a_story_of_its_own(log):
     """Runs that Airflow schedules have the same id in all DAGs of a schedule."""
     before = recorded(f"sales_eu/{TOLD_RUN}", log)

@@ -69,6 +69,7 @@ class TestRefreshing:
         assert (running.kids("corp"), running.kids("lab")) == ({"old"}, {"new"})
         state = running.store.view()["corp"]
         assert (state.fetched_at, state.stale_at, state.last_error) == (1000.0, 1000.0 + 86400, "")
+        assert state.note(1000.0) == ""
         assert sorted(running.events) == [("corp", "changed"), ("lab", "changed")]
 
     def test_a_removed_key_is_gone_after_the_refresh(self, stage):
@@ -151,11 +152,14 @@ class TestFailing:
         assert state.usable(now) is state.keyset
         assert state.problem(now) == ""
         assert state.last_error == "https://idp: cannot connect"
+        assert state.note(now) == (
+            "those from 960 s ago are in use, for at most 40 s more: https://idp: cannot connect"
+        )
         running.later(100)
         now = running.clock.monotonic()
         state = running.store.view()["corp"]
         assert state.usable(now) is None
-        assert state.problem(now) == "keys are too old (1060 s): https://idp: cannot connect"
+        assert state.problem(now) == state.note(now) == "keys are too old (1060 s): https://idp: cannot connect"
         assert state.keyset is not None
 
     def test_recovery_within_one_interval(self, stage):

@@ -16,9 +16,9 @@ import orjson
 import pytest
 
 from authz.core.policy.patterns import parse_glob
-from authz.core.traffic.selection import Selection
+from authz.core.traffic.selection import EndSelection, Selection
 from authz.ops import log_parts
-from authz.ops.log_followed import accesses_of, outcomes_of
+from authz.ops.log_followed import accesses_of, ended_so, outcomes_of
 from authz.ops.log_parts import searched
 from authz.ops.log_reader import LONGEST_LINE, Part
 from authz.ops.log_search import Search
@@ -159,6 +159,7 @@ def test_what_follows_decisions_is_found_in_parts_as_in_whole_files(lines, tmp_p
 
     def answer():
         found = accesses_of(paths, kind, (400, 5))
+        assert ended_so(paths, EndSelection((parse_glob("2*"),))) == {*outcomes_of(paths, decisions)}
         return outcomes_of(paths, decisions), [(one.kept(), one.count, one.left_out) for one in found]
 
     whole = answer()

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from authz.core.policy.patterns import parse_glob
-from authz.core.traffic.selection import FIELDS, Selection
+from authz.core.traffic.selection import FIELDS, EndSelection, Selection
 
 RUN_ID = "scheduled__2026-11-30T00:00:00+00:00"
 RECORD = {
@@ -134,6 +134,37 @@ def test_callers_with_an_entry():
     assert not Selection().of_callers(frozenset({"e1"})).matches({**RECORD, "identity": ""})
 
 
+def test_only_decisions_with_these_ids():
+    name = RECORD["id"]
+    assert Selection().of_decisions(frozenset({name, "x"})).matches(RECORD)
+    assert not Selection().of_decisions(frozenset()).matches(RECORD)
+    assert Selection().of_decisions(frozenset()).is_empty
+    assert not Selection().of_decisions(frozenset({name})).matches({**RECORD, "id": [name]})
+    assert not selection(dag=["x"]).of_decisions(frozenset({name})).matches(RECORD)
+
+
+@pytest.mark.parametrize(
+    ("status", "ended_by", "meant"),
+    [
+        ([], [], True),
+        (["5*"], [], True),
+        (["503"], ["envoy"], True),
+        (["200", "503"], ["gate", "envoy"], True),
+        (["50"], [], False),
+        (["*"], ["upstream"], False),
+        (["403"], ["envoy"], False),
+    ],
+)
+def test_what_came_of_it(status, ended_by, meant):
+    asked = EndSelection(tuple(map(parse_glob, status)), tuple(map(parse_glob, ended_by)))
+    assert asked.matches({"status": 503, "ended_by": "envoy"}) is meant
+    assert bool(asked) is bool(status or ended_by)
+
+
+def test_an_outcome_without_a_status_is_of_no_status():
+    assert not EndSelection((parse_glob("5*"),)).matches({"ended_by": "client"})
+
+
 @pytest.mark.parametrize(
     ("asked", "needles"),
     [
@@ -151,6 +182,9 @@ def test_callers_with_an_entry():
         (selection(dag=list("abcdefghi")), ()),
         (selection(dag=["x"]).of_callers(frozenset({"e2", "e1"})), (b'"e1"', b'"e2"')),
         (selection(dag=["x"]).of_callers(frozenset()), (b"\0",)),
+        (selection(dag=["x"]).of_decisions(frozenset({"d1"})), (b'"d1"',)),
+        (selection(dag=["x"]).of_decisions(frozenset()), (b"\0",)),
+        (selection(dag=["x"]).of_decisions(frozenset(map(str, range(9)))), (b'"x"',)),
         (Selection(), ()),
     ],
 )
