@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 _MARGIN_S: Final = 5.0
 _RETRY_S: Final = 0.25
 
+
 class _Ending:
     """Whether the process is to end. A plain value: a signal's handler may set it wherever the thread is."""
 
