@@ -245,7 +245,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     sources = f"apt's sources, such as those of a snapshot of Debian (default: {' or else '.join(SOURCES)})"
-    parser.add_argument("--envoy", action="store_true", help="add a second image, with Envoy, under the tag VERSION-envoy")
+    parser.add_argument(
+        "--envoy", action="store_true", help="add a second image, with Envoy, under the tag VERSION-envoy"
+    )
     parser.add_argument("--sources", type=Path, metavar="FILE", help=sources)
     arguments = parser.parse_args()
     target: Path = arguments.folder.resolve()

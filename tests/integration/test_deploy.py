@@ -85,7 +85,9 @@ def test_files_are_installed_below_another_root_and_removed_from_it(tmp_path):
     (tmp_path / "etc/authz/authz.yaml").write_text("mine")
     (tmp_path / "etc/systemd/system/authz.service").write_text("older")
     again = ran()
-    assert [line for line in again if line.startswith("wrote")] == [f"wrote {tmp_path}/etc/systemd/system/authz.service"]
+    assert [line for line in again if line.startswith("wrote")] == [
+        f"wrote {tmp_path}/etc/systemd/system/authz.service"
+    ]
     assert (tmp_path / "etc/authz/authz.yaml").read_text() == "mine"
     assert f"kept {tmp_path}/etc/authz" in ran("--remove")
     assert not list(tmp_path.glob("etc/*/**/authz*.service"))

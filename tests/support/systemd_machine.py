@@ -10,7 +10,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from tests.support.waiting import wait_for
 
@@ -90,12 +90,10 @@ class Machine:
         self._group.mkdir()
         enter = f'echo $$ > {self._group}/cgroup.procs; exec "$@"'
         apart = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--cgroup")
+        inside = ("sh", "-c", START, "-", self._place, self._given, " ".join(NOT_STARTED))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["sh", "-c", enter, "-", *apart, "sh", "-c", START, "-", self._place, self._given, " ".join(NOT_STARTED)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                ["sh", "-c", enter, "-", *apart, *inside], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         wait_for(self._is_up)
 
