@@ -5,6 +5,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import yaml
 from authz.core import assertion
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
+from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import POLICY, token
 from tests.e2e.raw_http import exchange, request
 from tests.support.factories.tokens import make_key
@@ -21,7 +23,6 @@ from tests.support.missing import skip_or_fail
 from tests.support.ports import loopback
 from tests.support.simulators.idp import IdP
 from tests.support.systemd_machine import SYSTEMD, Machine
-from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = "/opt/authz/share/airflow-envoy-authz"
@@ -113,7 +114,7 @@ def site(machine, tmp_path_factory):
         site.configure(idp)
         machine.ran("systemctl", "enable", "--now", "authz", "authz-envoy", "authz-audit.timer")
         try:
-            wait_for(site.is_ready)
+            wait_for(site.is_ready, "gate and Envoy are not ready", pause=time.sleep, seconds=120)
         except AssertionError as error:
             error.add_note(machine.ran("journalctl", "--no-pager"))
             raise
@@ -171,7 +172,7 @@ def test_the_log_is_verified_against_the_last_verification(site):
     machine.ran("cp", "--archive", "/var/log/authz/audit", "/var/log/authz/older")
     before = checkpoint()
     site.get("/api/v2/dags")
-    wait_for(lambda: checkpoint() != before)
+    wait_for(lambda: checkpoint() != before, "no new checkpoint", pause=time.sleep)
     machine.ran("systemctl", "start", "authz-audit")
     assert "it continues /var/lib/authz-audit/checkpoint" in site.journal("authz-audit")
     machine.ran("systemctl", "stop", "authz")
