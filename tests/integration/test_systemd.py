@@ -176,6 +176,7 @@ def test_the_log_is_verified_against_the_last_verification(site):
     machine.ran("systemctl", "start", "authz-audit")
     assert "it continues /var/lib/authz-audit/checkpoint" in site.journal("authz-audit")
     machine.ran("systemctl", "stop", "authz")
+    assert machine.ran("systemctl", "show", "--property=Result", "--value", "authz") == "success\n"
     machine.ran("mv", "/var/log/authz/audit", "/var/log/authz/newer")
     machine.ran("systemctl", "start", "authz-audit")  # no log: skipped
     machine.ran("cp", "--archive", "/var/log/authz/older", "/var/log/authz/audit")
