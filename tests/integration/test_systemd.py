@@ -97,6 +97,9 @@ def machine(tmp_path_factory):
     with Machine(folder, folder / "dist") as machine:
         if machine.refused:
             pytest.skip(f"this machine lets no systemd start: {machine.refused}")
+        wanted = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+        if machine.run("python3", "-c", wanted).returncode:
+            skip_or_fail("the system's python3 is not 3.11 or later with venv")
         subprocess.run([sys.executable, ROOT / "scripts" / "dist.py", folder / "dist"], check=True, capture_output=True)
         shutil.copy(ROOT / "scripts" / "install-systemd", folder / "dist")
         yield machine
@@ -168,6 +171,8 @@ def test_the_log_is_verified_against_the_last_verification(site):
     def checkpoint():
         return machine.file("/var/log/authz/audit/checkpoint").read_bytes()
 
+    site.write("/etc/authz/audit.keys", machine.ran("/opt/authz/bin/authz", "audit", "key", "/var/log/authz/audit"))
+    site.write("/etc/authz/audit.env", 'AUDIT_OPTIONS="--key /etc/authz/audit.keys"\n')
     machine.ran("systemctl", "start", "authz-audit")
     machine.ran("cp", "--archive", "/var/log/authz/audit", "/var/log/authz/older")
     before = checkpoint()
@@ -175,6 +180,7 @@ def test_the_log_is_verified_against_the_last_verification(site):
     wait_for(lambda: checkpoint() != before, "no new checkpoint", pause=time.sleep)
     machine.ran("systemctl", "start", "authz-audit")
     assert "it continues /var/lib/authz-audit/checkpoint" in site.journal("authz-audit")
+    assert "the keys are those in the log's own folder" not in site.journal("authz-audit")
     machine.ran("systemctl", "stop", "authz")
     assert machine.ran("systemctl", "show", "--property=Result", "--value", "authz") == "success\n"
     machine.ran("mv", "/var/log/authz/audit", "/var/log/authz/newer")
