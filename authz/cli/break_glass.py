@@ -95,7 +95,6 @@ def token(key_path: Path, name: str, reason: str, minutes: int, audience: str) -
             reason=reason,
             seconds=minutes * 60,
             audience=audience,
-            issuer=keys.ISSUER,
             now=int(time.time()),
         )
     )

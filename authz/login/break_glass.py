@@ -42,9 +42,7 @@ def make_key(passphrase: str) -> tuple[bytes, bytes]:
     return pem, json.dumps({"keys": [jwk_of(key.public_key())]}, indent=2).encode() + b"\n"
 
 
-def sign(
-    pem: bytes, passphrase: str, *, name: str, reason: str, seconds: int, audience: str, issuer: str, now: int
-) -> str:
+def sign(pem: bytes, passphrase: str, *, name: str, reason: str, seconds: int, audience: str, now: int) -> str:
     """A token for `name`, valid from `now` for so many seconds (RFC 9068).
 
     Raises:
@@ -62,7 +60,7 @@ def sign(
     if not isinstance(key, Ed25519PrivateKey):
         raise LoginError("not an Ed25519 key")
     claims = {
-        "iss": issuer,
+        "iss": ISSUER,
         "aud": audience,
         "sub": name,
         "client_id": _CLIENT,
