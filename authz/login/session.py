@@ -41,9 +41,7 @@ def _renewed(login: Login) -> Tokens:
     client, old = login.client, login.tokens
     provider = Provider(client.issuer)
     metadata = provider.metadata()
-    form = {"grant_type": "refresh_token", "refresh_token": old.refresh, "client_id": client.client_id}
-    if client.resource:
-        form["resource"] = client.resource
+    form = client.token_request("refresh_token", refresh_token=old.refresh)
     try:
         answer = provider.post(metadata.token, form, "token endpoint")
     except RefusedError as error:
