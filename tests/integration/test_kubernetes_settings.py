@@ -192,6 +192,7 @@ def running(config, folder, listener):
     host, _, port = listener.rpartition(":")
 
     def answers():
+        assert process.poll() is None, (folder / "istio.log").read_text()
         try:
             return exchange((host, int(port)), request("/")).status != 503
         except OSError:
