@@ -8,7 +8,7 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
-from keyring.errors import KeyringLocked, PasswordDeleteError
+from keyring.errors import KeyringLocked, PasswordDeleteError, PasswordSetError
 
 from authz.login import session
 from authz.login.provider import LoginError
@@ -37,9 +37,13 @@ class Ring(KeyringBackend):
     def set_password(self, service, username, password):
         if self.locked:
             raise KeyringLocked
+        if len(password) > 10_000:
+            raise PasswordSetError
         self.kept[service, username] = password
 
     def delete_password(self, service, username):
+        if self.locked:
+            raise KeyringLocked
         if self.kept.pop((service, username), None) is None:
             raise PasswordDeleteError
 
@@ -158,6 +162,38 @@ def test_a_locked_keyring_is_passed_over(folder, store, ring):
     ring.locked = True
     assert kept(store) == str(folder / "login-default")
     assert store.read() == login()
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_login_that_the_keyring_does_not_take_counts_more_than_the_older_one_in_it(folder, store, ring, locked):
+    kept(store, access="older", refresh="used")
+    ring.locked = locked
+    newer = login(access="newer" if locked else "n" * 10_000)
+    with store.alone():
+        assert store.write(newer) == str(folder / "login-default")
+    ring.locked = False
+    assert store.read() == newer
+    kept(store, access="newest")
+    assert (store.read().tokens.access, (folder / "login-default").exists()) == ("newest", False)
+
+
+def test_a_logout_does_not_say_that_all_is_forgotten_while_the_keyring_is_locked(store, ring):
+    kept(store, access="older")
+    ring.locked = True
+    with pytest.raises(LoginError, match="keyring may still have a login"):
+        session.end(store)
+    with ScriptedProvider() as provider:
+        provider.say("/revoke", b"")
+        with store.alone():
+            store.write(login(provider.url))
+        with pytest.raises(LoginError, match="keyring may still have a login"):
+            session.end(store)
+        assert [form["token"] for form in provider.forms("/revoke")] == [REFRESH]
+        ring.locked = False
+        with store.alone():
+            store.write(login(provider.url))
+        assert session.end(store) == ""
+    assert (ring.kept, store.read()) == ({}, None)
 
 
 @pytest.mark.parametrize("backend", [fail.Keyring, null.Keyring, PlainText])
