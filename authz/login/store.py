@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,10 +100,12 @@ class Store:
             return None
         try:
             found = json.loads(text)
-            return Login(client=Client(**found["client"]), tokens=Tokens(**found["tokens"]))
-        except (ValueError, TypeError, KeyError):
-            text = "what is kept is not a login of this version: run `authz logout`, then `authz login`"
-            raise LoginError(text) from None
+            login: Login | None = Login(client=Client(**found["client"]), tokens=Tokens(**found["tokens"]))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            login = None
+        if login is None or not (_has_its_types(login.client) and _has_its_types(login.tokens)):
+            raise LoginError("what is kept is not a login of this version: run `authz logout`, then `authz login`")
+        return login
 
     def write(self, login: Login) -> str:
         """Keep a login in place of the one before; returns where, for people.
@@ -151,6 +153,10 @@ class Store:
         except ring.errors.KeyringError:
             return None
         return found
+
+
+def _has_its_types(part: Client | Tokens) -> bool:
+    return all(type(getattr(part, one.name)) is one.type for one in fields(part))
 
 
 def _keyring() -> Any:

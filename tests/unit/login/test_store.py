@@ -1,5 +1,6 @@
 """Where a login is kept, and what is refused there."""
 
+import json
 import os
 import stat
 import traceback
@@ -145,6 +146,27 @@ def test_a_file_that_is_no_login_is_not_used_and_not_quoted(folder, store):
     with pytest.raises(LoginError) as caught:
         store.read()
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[" * 100_000,
+        json.dumps({"client": {"issuer": "https://i", "client_id": "c"}, "tokens": {"access": [SECRET]}}),
+        json.dumps({"client": {"issuer": "https://i", "client_id": "c"}, "tokens": {"access": SECRET, "ends": "soon"}}),
+        json.dumps({"client": {"issuer": 7, "client_id": "c"}, "tokens": {"access": SECRET}}),
+    ],
+    ids=["null", "deep", "list", "time", "issuer"],
+)
+def test_a_login_of_other_types_is_not_used_and_a_logout_forgets_it(store, ring, text):
+    ring.kept[SERVICE, "default"] = text
+    with pytest.raises(LoginError, match="run `authz logout`") as caught:
+        session.access_token(store)
+    assert SECRET not in str(caught.value)
+    with pytest.raises(LoginError):
+        session.end(store)
+    assert ring.kept == {}
 
 
 def test_the_keyring_is_preferred_and_the_file_goes(folder, store, ring):
