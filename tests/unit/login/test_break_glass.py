@@ -1,6 +1,9 @@
 """The key of a break-glass issuer, and what it signs."""
 
+import base64
 import json
+import re
+import subprocess
 import traceback
 
 import pytest
@@ -53,6 +56,31 @@ def test_the_gate_accepts_the_token_for_its_time_with_name_and_reason(pair):
     with pytest.raises(TokenError, match="exp was"):
         accepted(token, keyset, NOW + 1800 + 31)
     assert sign(pem) != token  # each has an id of its own
+
+
+def test_trying_passphrases_on_the_file_is_slow_and_openssl_reads_it(pair, tmp_path):
+    pem, keyset = pair
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    found = re.search(
+        re.escape(bytes.fromhex("06092a864886f70d01050c")) + rb"0.\x04\x10.{16}\x02\x03(...)", der, re.DOTALL
+    )
+    assert int.from_bytes(found[1]) >= 600_000
+    (tmp_path / "key.pem").write_bytes(pem)
+    command = [
+        "openssl",
+        "pkey",
+        "-in",
+        tmp_path / "key.pem",
+        "-passin",
+        f"pass:{PASSPHRASE}",
+        "-pubout",
+        "-outform",
+        "DER",
+    ]
+    public = subprocess.run(command, check=True, capture_output=True).stdout
+    [key] = json.loads(keyset)["keys"]
+    assert base64.urlsafe_b64encode(public[-32:]).decode().rstrip("=") == key["x"]
+    assert break_glass.make_key(PASSPHRASE)[0].splitlines()[1] != pem.splitlines()[1]
 
 
 def test_the_private_key_is_encrypted_and_the_public_one_has_no_private_part(pair):
