@@ -23,7 +23,7 @@ class Alarm:
         self._last: Session | None = None
 
     def __call__(self, check: CheckRecord, claims: Claims) -> None:
-        """A caller with a break-glass token asks; of a token that asks again only the first check is in the log."""
+        """A caller with a break-glass token asks; it is logged again only after another break-glass token was used."""
         self._count()
         if self._last is not check.account:
             self._last = check.account

@@ -52,7 +52,7 @@ def init(key_path: Path, jwks_path: Path, audience: str) -> None:
             raise click.UsageError(f"{path} exists: move it away first, or name another file")
     passphrase = click.prompt("Passphrase for the key", hide_input=True, confirmation_prompt=True, err=True)
     pem, jwks = keys.make_key(passphrase)
-    if not (write_whole(key_path, pem) and write_whole(jwks_path, jwks, mode=0o644)):
+    if not (write_whole(jwks_path, jwks, mode=0o644) and write_whole(key_path, pem)):
         raise click.UsageError("a file of that name was just made by someone else: nothing was overwritten")
     click.echo(
         f"made {key_path} (for the safe) and {jwks_path} (beside the policy). Add to the policy, below `issuers`:"
@@ -95,7 +95,6 @@ def token(key_path: Path, name: str, reason: str, minutes: int, audience: str) -
             reason=reason,
             seconds=minutes * 60,
             audience=audience,
-            issuer=keys.ISSUER,
             now=int(time.time()),
         )
     )

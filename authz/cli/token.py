@@ -48,9 +48,9 @@ def token() -> None:
 @token.command(name="print")
 @name_option
 def print_(name: str) -> None:
-    """Print the access token of `authz login`, renewed if it is near its end; for `$(…)` in another command.
+    """Print the access token of `authz login`, renewed if it is near its end; for `$(…)` in a variable.
 
-    Anyone who reads the output has your rights until the token ends.
+    Anyone who reads the output has your rights until the token ends. An argument of a program is in the process list.
     """
     from authz.login import session  # noqa: PLC0415 an HTTP client costs start-up time that others need not pay
     from authz.login.store import Store  # noqa: PLC0415 see above

@@ -3,19 +3,18 @@
 `complete` fills in what the settings leave out; nothing else is rendered that is not in the file.
 
 Law: the rules are those of the key fetches: https except on loopback, bounded size and time, no redirect to another
-host, and a document is accepted only when its `issuer` is the configured one (OpenID Connect Discovery 1.0 §4.3).
+host.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
-import orjson
 
 from authz.core.errors import ConfigError, FetchError, Problem
 from authz.core.loopback import names_loopback
 from authz.core.urls import Url
-from authz.fetching.download import Downloader, Reach, read_url, tls_of
+from authz.fetching.discovery import metadata_of, place_of
+from authz.fetching.download import Downloader, Reach, tls_of
 from authz.fetching.guard import Deadline, system_resolver
 from authz.fetching.limits import Limits
 from authz.settings import Settings
@@ -23,7 +22,6 @@ from authz.settings.login import Login
 from authz.settings.sections import check_endpoints
 from authz.settings.urls import end_of_sessions, url
 
-_WELL_KNOWN: Final = "/.well-known/openid-configuration"
 _UNREACHABLE: Final = (
     "where it cannot be reached, write `authorization_endpoint`, `token_endpoint` and `end_session_endpoint` instead of"
     " `issuer`"
@@ -53,18 +51,15 @@ def discover(issuer: str, ca: str | None = None, limits: Limits | None = None) -
     limits = limits or Limits(timeout_s=10.0)
     try:
         tls = tls_of(ca)
-        place = read_url(issuer.removesuffix("/") + _WELL_KNOWN)
+        place = place_of(issuer)
         downloader = Downloader(limits=limits, tls=tls, resolver=system_resolver)
         reach = Reach(insecure_http=False, loopback=names_loopback(place.host))
-        document = downloader.get(place, reach=reach, deadline=Deadline(limits.timeout_s))
-        metadata = orjson.loads(document.data)
+        metadata = metadata_of(issuer, downloader, reach=reach, deadline=Deadline(limits.timeout_s))
     except FetchError as error:
         raise DiscoveryError(error.detail) from None
-    except orjson.JSONDecodeError:
-        raise DiscoveryError(f"{place} is not JSON") from None
     except OSError as error:
         raise DiscoveryError(f"{ca}: {error.strerror or 'no certificate in it can be read'}") from None
-    return _provider(metadata, place, issuer)
+    return _provider(metadata, place)
 
 
 def complete(settings: Settings, file: str, ask: Callable[..., Provider] = discover) -> Settings:
@@ -109,11 +104,7 @@ def _asked(login: Login, ask: Callable[..., Provider]) -> Login:
     return made
 
 
-def _provider(metadata: Any, place: Url, issuer: str) -> Provider:
-    if not isinstance(metadata, dict):
-        raise DiscoveryError(f"{place} is not a JSON object")
-    if metadata.get("issuer") != issuer:
-        raise DiscoveryError(f"{place}: its `issuer` is not {issuer}")
+def _provider(metadata: Mapping[str, Any], place: Url) -> Provider:
     found = {name: metadata.get(name, "") for name in ("authorization_endpoint", "token_endpoint")}
     for name, value in found.items():
         if not isinstance(value, str) or not value:

@@ -198,7 +198,8 @@ class Downloader:
     ) -> Iterator[tuple[httpcore.Response, dict[str, str]]]:
         """The answer, whose body is not read yet, and its headers; a POST if there is a body."""
         check(url, reach)
-        backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver)
+        plain = url.scheme == "http" and not reach.insecure_http
+        backend = GuardedBackend(deadline=deadline, loopback=reach.loopback, resolver=self._resolver, only_here=plain)
         target = httpcore.URL(scheme=url.scheme, host=url.host.strip("[]"), port=url.port, target=url.target)
         headers = {
             "accept": accept,

@@ -1,7 +1,8 @@
 """SSRF guard: connections go only where a key fetch may go, and end when its time is up.
 
 Law 1: the address that was checked is the address that is connected to. The name is resolved once, here; there is never
-a second DNS query (rebinding). One forbidden address among several refuses the name.
+a second DNS query (rebinding). One forbidden address among several refuses the name. What is sent unencrypted because
+the name says loopback goes to no other address: a resolver may take `x.localhost` for a name like others.
 Law 2: one deadline covers resolving, connecting, the TLS handshake and every read and write, so that a server that
 trickles bytes gains nothing by being slow.
 
@@ -104,10 +105,14 @@ def _resolve(resolver: Resolver, host: str, port: int, deadline: Deadline) -> li
 
 
 class GuardedBackend(httpcore.NetworkBackend):
-    """The network as httpcore sees it during one fetch: checked addresses and one deadline."""
+    """The network as httpcore sees it during one fetch: checked addresses and one deadline.
 
-    def __init__(self, *, deadline: Deadline, loopback: bool, resolver: Resolver) -> None:
+    With `only_here` it connects to this machine alone.
+    """
+
+    def __init__(self, *, deadline: Deadline, loopback: bool, resolver: Resolver, only_here: bool = False) -> None:
         self._deadline = deadline
+        self._only_here = only_here
         self._loopback = loopback
         self._resolver = resolver
 
@@ -129,6 +134,8 @@ class GuardedBackend(httpcore.NetworkBackend):
         addresses = _resolve(self._resolver, host, port, self._deadline)
         for address in addresses:
             why = forbidden(address, loopback=self._loopback)
+            if self._only_here and not why and not _unwrapped(ipaddress.ip_address(address)).is_loopback:
+                why = "not this machine, and plain http"
             if why:
                 raise FetchError(f"refused: {host} resolves to {address} ({why})")
         failure: Exception = httpcore.ConnectError("no address")

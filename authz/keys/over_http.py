@@ -1,20 +1,17 @@
 """Keys over HTTP: discovery, or an explicit `jwks_uri`.
 
-Law: a discovery document is accepted only when its `issuer` equals the configured one exactly (OpenID Connect Discovery
-1.0 §4.3), and the URL in it obeys the same rules as the configured one. It is read again for every fetch: a provider
-that moves its keys may keep serving old ones from the old address. The content of a token never decides what is
-fetched.
+Law: the URL in a discovery document obeys the same rules as the configured one. The document is read again for every
+fetch: a provider that moves its keys may keep serving old ones from the old address. The content of a token never
+decides what is fetched.
 """
 
 import ssl
 
-import orjson
-
 from authz.core.errors import FetchError, KeysUnavailableError
 from authz.core.loopback import names_loopback
 from authz.core.model import Issuer
-from authz.core.urls import Url
-from authz.fetching.download import Document, Downloader, Reach, default_tls, read_url
+from authz.fetching.discovery import metadata_of, place_of
+from authz.fetching.download import Downloader, Reach, default_tls, read_url
 from authz.fetching.guard import Deadline, Resolver, system_resolver
 from authz.fetching.limits import Limits
 from authz.keys.contract import Fetched
@@ -48,25 +45,7 @@ class HttpFetcher:
         return Fetched(data=document.data, max_age=document.max_age)
 
     def _discover(self, issuer: Issuer, reach: Reach, deadline: Deadline) -> str:
-        url = read_url(issuer.issuer.removesuffix("/") + "/.well-known/openid-configuration")
-        return jwks_uri_of(self._downloader.get(url, reach=reach, deadline=deadline), url, issuer.issuer)
-
-
-def jwks_uri_of(document: Document, url: Url, issuer: str) -> str:
-    """The `jwks_uri` of a discovery document whose issuer is `issuer`.
-
-    Raises:
-        FetchError: it is not such a document.
-    """
-    try:
-        metadata = orjson.loads(document.data)
-    except orjson.JSONDecodeError:
-        raise FetchError(f"{url} is not JSON") from None
-    if not isinstance(metadata, dict):
-        raise FetchError(f"{url} is not a JSON object")
-    if metadata.get("issuer") != issuer:
-        raise FetchError(f"{url}: its `issuer` is not {issuer}")
-    uri = metadata.get("jwks_uri")
-    if not isinstance(uri, str):
-        raise FetchError(f"{url} has no jwks_uri")
-    return uri
+        uri = metadata_of(issuer.issuer, self._downloader, reach=reach, deadline=deadline).get("jwks_uri")
+        if not isinstance(uri, str):
+            raise FetchError(f"{place_of(issuer.issuer)} has no jwks_uri")
+        return uri

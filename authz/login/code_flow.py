@@ -64,15 +64,7 @@ def log_in(
         }
         open_page(f"{page}{'&' if '?' in page else '?'}{urlencode(asked)}")
         code = callback.wait(wait_s)
-    form = {
-        "grant_type": "authorization_code",
-        "code": code,
-        "redirect_uri": callback.uri,
-        "client_id": client.client_id,
-        "code_verifier": verifier,
-    }
-    if client.resource:
-        form["resource"] = client.resource
+    form = client.token_request("authorization_code", code=code, redirect_uri=callback.uri, code_verifier=verifier)
     answer = provider.post(metadata.token, form, "token endpoint")
     return read_answer(answer, metadata, client, now=time.time(), nonce=nonce)
 

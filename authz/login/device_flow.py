@@ -55,9 +55,7 @@ def log_in(
     metadata = provider.metadata()
     device = _begin(provider, metadata, client)
     show(device)
-    form = {"grant_type": _GRANT, "device_code": device.secret, "client_id": client.client_id}
-    if client.resource:
-        form["resource"] = client.resource
+    form = client.token_request(_GRANT, device_code=device.secret)
     every, ends = device.every_s, clock() + device.lasts_s
     while clock() + every < ends:
         sleep(every)

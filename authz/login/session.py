@@ -41,9 +41,7 @@ def _renewed(login: Login) -> Tokens:
     client, old = login.client, login.tokens
     provider = Provider(client.issuer)
     metadata = provider.metadata()
-    form = {"grant_type": "refresh_token", "refresh_token": old.refresh, "client_id": client.client_id}
-    if client.resource:
-        form["resource"] = client.resource
+    form = client.token_request("refresh_token", refresh_token=old.refresh)
     try:
         answer = provider.post(metadata.token, form, "token endpoint")
     except RefusedError as error:
@@ -56,15 +54,23 @@ def end(store: Store) -> str:
     """Forget the login, and have the provider revoke it (RFC 7009); returns why it did not, "" if it did.
 
     Raises:
-        LoginError: there is none.
+        LoginError: there is none, or one may be left in the keyring.
     """
+    left = ""
     with store.alone():
         try:
             login = store.read()
         finally:
-            store.remove()
+            left = store.remove()
     if login is None:
-        raise LoginError("not logged in")
+        raise LoginError(left or "not logged in")
+    not_revoked = _revoke(login)
+    if left:
+        raise LoginError("; ".join(filter(None, [left, not_revoked])))
+    return not_revoked
+
+
+def _revoke(login: Login) -> str:
     token, hint = login.tokens.refresh, "refresh_token"
     if not token:
         token, hint = login.tokens.access, "access_token"

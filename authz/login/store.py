@@ -5,7 +5,8 @@ of mode 0700, written whole, not read through a link nor if others may read it.
 Law 2: `keyring` is imported only where it is installed, and used only if its backend is a real one: with a priority
 below 1 it is none, or keeps plain text.
 Law 3: one process at a time renews or replaces a login: a provider may take the second use of a refresh token for
-theft.
+theft. So a login that the keyring did not take counts more than an older one that is still in there: a file that is
+there is the newer one.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,21 +91,21 @@ class Store:
         Raises:
             LoginError: it cannot be used.
         """
-        text = self._from_keyring()
+        folder = StateFolder(self._folder)
+        item = folder.read(self._item, _MOST_BYTES)
+        if folder.failed():
+            raise LoginError(f"{'; '.join(folder.problems())}: remove it and run `authz login`")
+        text = self._from_keyring() if item is None else item.data.decode("utf-8", "replace")
         if text is None:
-            folder = StateFolder(self._folder)
-            item = folder.read(self._item, _MOST_BYTES)
-            if item is None:
-                if folder.failed():
-                    raise LoginError(f"{'; '.join(folder.problems())}: remove it and run `authz login`")
-                return None
-            text = item.data.decode("utf-8", "replace")
+            return None
         try:
             found = json.loads(text)
-            return Login(client=Client(**found["client"]), tokens=Tokens(**found["tokens"]))
-        except (ValueError, TypeError, KeyError):
-            text = "what is kept is not a login of this version: run `authz logout`, then `authz login`"
-            raise LoginError(text) from None
+            login: Login | None = Login(client=Client(**found["client"]), tokens=Tokens(**found["tokens"]))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            login = None
+        if login is None or not (_has_its_types(login.client) and _has_its_types(login.tokens)):
+            raise LoginError("what is kept is not a login of this version: run `authz logout`, then `authz login`")
+        return login
 
     def write(self, login: Login) -> str:
         """Keep a login in place of the one before; returns where, for people.
@@ -115,9 +116,9 @@ class Store:
         text = json.dumps({"client": asdict(login.client), "tokens": asdict(login.tokens)})
         ring = _keyring()
         if ring is not None:
+            self._remove_file()
             with contextlib.suppress(ring.errors.KeyringError):  # locked, or too long for it: then the file
                 ring.set_password(SERVICE, self._name, text)
-                self._remove_file()
                 return f"the keyring ({type(ring.get_keyring()).__module__})"
         folder = StateFolder(self._folder)
         folder.keep(self._item, Item(about={}, data=text.encode()))
@@ -125,13 +126,19 @@ class Store:
             raise LoginError("; ".join(folder.problems()))
         return str(self._folder / self._item)
 
-    def remove(self) -> None:
-        """Forget the login, wherever it is kept."""
-        ring = _keyring()
-        if ring is not None:
-            with contextlib.suppress(ring.errors.KeyringError):
-                ring.delete_password(SERVICE, self._name)
+    def remove(self) -> str:
+        """Forget the login, wherever it is kept; returns why one may be left, "" if none is."""
         self._remove_file()
+        ring = _keyring()
+        if ring is None:
+            return ""
+        try:
+            with contextlib.suppress(ring.errors.PasswordDeleteError):  # also if there is none
+                ring.delete_password(SERVICE, self._name)
+            left = ring.get_password(SERVICE, self._name) is not None
+        except ring.errors.KeyringError:
+            left = True
+        return "the keyring may still have a login: unlock it, and run `authz logout` again" if left else ""
 
     def _remove_file(self) -> None:
         with contextlib.suppress(FileNotFoundError), opened_folder(self._folder, make=False) as folder:
@@ -146,6 +153,10 @@ class Store:
         except ring.errors.KeyringError:
             return None
         return found
+
+
+def _has_its_types(part: Client | Tokens) -> bool:
+    return all(type(getattr(part, one.name)) is one.type for one in fields(part))
 
 
 def _keyring() -> Any:

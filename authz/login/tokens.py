@@ -42,6 +42,11 @@ class Client:
         found = {"client_id": self.client_id, "scope": self.scope, "audience": self.audience, "resource": self.resource}
         return {name: value for name, value in found.items() if value}
 
+    def token_request(self, grant_type: str, **more: str) -> dict[str, str]:
+        """The form of a token request (RFC 6749 §4.1.3, §6; RFC 8628 §3.4): `more` is what the grant asks for."""
+        found = {"grant_type": grant_type, **more, "client_id": self.client_id}
+        return {**found, "resource": self.resource} if self.resource else found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:

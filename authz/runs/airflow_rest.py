@@ -17,6 +17,7 @@ import httpcore
 import orjson
 
 from authz.core.errors import FetchError
+from authz.core.loopback import names_loopback
 from authz.core.reasons import Reason
 from authz.core.runs.task_lookup import TaskRef, TaskStatus
 from authz.core.version import __version__
@@ -154,7 +155,8 @@ class AirflowRest:
             "user-agent": f"airflow-envoy-authz/{__version__}",
             **self._credentials(),
         }
-        backend = GuardedBackend(deadline=deadline, loopback=True, resolver=self._resolver)
+        here = base.scheme == "http" and names_loopback(base.host)  # the name says so; a DNS server may say otherwise
+        backend = GuardedBackend(deadline=deadline, loopback=True, resolver=self._resolver, only_here=here)
         try:
             with (
                 httpcore.ConnectionPool(

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from authz.cli import main
 from tests.e2e.login_site import LoginSite, replace
 from tests.support.ports import free_port
+from tests.support.simulators.idp import PATIENCE_S
 
 pytestmark = pytest.mark.e2e
 
@@ -95,7 +96,11 @@ def test_the_ui_and_the_api_are_reached_with_the_token_and_each_request_is_on_re
 
 def test_another_session_beside_it_is_refused(site, token):
     site.upstream.reset()
-    answer = httpx.get(f"{site.url}/dags", headers={"authorization": f"Bearer {token}", "cookie": "BearerToken=abc"})
+    answer = httpx.get(
+        f"{site.url}/dags",
+        headers={"authorization": f"Bearer {token}", "cookie": "BearerToken=abc"},
+        timeout=PATIENCE_S,
+    )
     assert (answer.status_code, site.upstream.requests) == (400, [])
 
 
@@ -103,7 +108,7 @@ def test_the_token_ends_with_the_entry_in_the_policy(site, token):
     headers = {"authorization": f"Bearer {token}"}
 
     def status():
-        return httpx.get(f"{site.url}/api/v2/dags", headers=headers).status_code
+        return httpx.get(f"{site.url}/api/v2/dags", headers=headers, timeout=PATIENCE_S).status_code
 
     assert status() == 200
     text = site.gate.policy.read_text()

@@ -11,6 +11,7 @@ import pytest
 from demo.idp_store import PEOPLE
 from tests.browser.providers import certified
 from tests.integration.command_line import AUTHZ, CLIENT, Person, form_of, sign_in
+from tests.support.simulators.idp import PATIENCE_S
 
 RENEWABLE = ("--scope", "openid profile offline_access")
 POLICY = """
@@ -95,7 +96,7 @@ def test_a_logout_revokes_at_the_provider(provider, ann):
     assert ann.run("logout") == (0, "logged out\n", "")
     assert not ann.file.exists()
     form = {"grant_type": "refresh_token", "refresh_token": refresh, "client_id": CLIENT}
-    answer = httpx.post(provider.metadata["token_endpoint"], data=form)
+    answer = httpx.post(provider.metadata["token_endpoint"], data=form, timeout=PATIENCE_S)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
     assert ann.run("token", "print")[::2] == (2, "error: not logged in: run `authz login`\n")
 
@@ -122,10 +123,13 @@ def test_a_code_of_another_login_is_of_no_use(provider, ann, tmp_path):
         code = httpx.URL(sign_in(theirs.page, "nina", back=False)).params["code"]
         # As they left eve's browser: another state, so nothing happens.
         foreign = {"code": code, "state": theirs.query["state"], "iss": provider.issuer}
-        assert httpx.get(hers.redirect, params=foreign).status_code == 400
+        assert httpx.get(hers.redirect, params=foreign, timeout=PATIENCE_S).status_code == 400
         assert hers.process.poll() is None
         # With the state of ann's login, which eve would have to know: the provider refuses the code.
-        assert httpx.get(hers.redirect, params=foreign | {"state": hers.query["state"]}).status_code == 200
+        assert (
+            httpx.get(hers.redirect, params=foreign | {"state": hers.query["state"]}, timeout=PATIENCE_S).status_code
+            == 200
+        )
         status, out, err = hers.end()
     assert (status, out, err) == (2, "", "error: the provider refuses: invalid_grant\n")
     assert not ann.file.exists()
@@ -137,7 +141,7 @@ def test_only_loopback_listens_while_a_login_waits_and_nothing_after(provider, a
         port = int(httpx.URL(waiting.redirect).port)
         assert listening(waiting.process) == [f"0100007F:{port:04X}"]
         back = sign_in(waiting.page, back=False)
-        assert httpx.get(back).status_code == 200
+        assert httpx.get(back, timeout=PATIENCE_S).status_code == 200
         assert waiting.end()[0] == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(back)

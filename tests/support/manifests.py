@@ -15,7 +15,7 @@ OVERLAYS = ("gateway", "sidecar", "gate")
 
 @functools.cache
 def text_of(overlay):
-    """What `kubectl kustomize` prints for a folder; no test may change what is parsed of it."""
+    """What `kubectl kustomize` prints for a folder."""
     if shutil.which("kubectl") is None:
         skip_or_fail("kubectl is not installed: scripts/system-packages brings it")
     command = ["kubectl", "kustomize", FOLDER / overlay]
@@ -24,8 +24,10 @@ def text_of(overlay):
     return done.stdout
 
 
+@functools.cache
 def objects(overlay):
-    return list(yaml.safe_load_all(text_of(overlay)))
+    """The same, parsed once: no test may change it."""
+    return tuple(yaml.safe_load_all(text_of(overlay)))
 
 
 def of_kind(overlay, kind):

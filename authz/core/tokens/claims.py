@@ -72,7 +72,7 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
     username = share.text(_username(payload, issuer))
     full_name = share.text(_full_name(payload, issuer))
     groups = share.members(_groups(payload, issuer))
-    break_glass = _break_glass(payload, issuer) if issuer.break_glass else ""
+    break_glass = _break_glass(payload, issuer)
     session_ids(payload, issuer)  # checked for their type only; `authz.core.revocation` reads them itself
     return Claims(  # by position, in the order of the fields: with their names it takes three times as long
         issuer.name,
@@ -226,8 +226,10 @@ def _break_glass(payload: Payload, issuer: Issuer) -> str:
     if not issuer.break_glass:
         return ""
     value = payload.get("reason")
-    if not isinstance(value, str) or not value.strip():
-        raise _missing_or_invalid(payload, "reason", "a string that is not empty")
+    if not isinstance(value, str) or not value:
+        raise _missing_or_invalid(payload, "reason", "a string")
+    if value.isspace():
+        raise TokenError(Reason.CLAIM_INVALID, "reason is blank")
     if not value.isprintable():
         raise TokenError(Reason.CLAIM_INVALID, "reason holds a character that is not printed")
     return _short("reason", value)

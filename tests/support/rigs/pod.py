@@ -145,11 +145,7 @@ class Pod:
             return "\n".join(path.read_text(errors="replace")[-3000:] for path in self.logs)
 
         try:
-            wait_for(check, what, pause=_pause)
+            wait_for(check, what, pause=threading.Event().wait)
         except AssertionError as error:
             error.add_note(said())
             raise
-
-
-def _pause(seconds):
-    threading.Event().wait(seconds)

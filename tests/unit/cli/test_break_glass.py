@@ -48,6 +48,11 @@ def test_init_overwrites_nothing(run, tmp_path):
         (tmp_path / name).unlink()
 
 
+def test_a_public_half_that_cannot_be_written_leaves_no_private_one(run, tmp_path):
+    assert run("init", "--jwks", "nowhere/keys.json").exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_token_goes_to_standard_output_alone(run):
     run("init")
     made = run("token", "--key", "break-glass.pem", "--name", "ada", "--reason", "provider down", times=1)

@@ -55,3 +55,21 @@ def test_no_server_there_is_said():
     downloader = Downloader(limits=Limits(), tls=default_tls(), resolver=system_resolver)
     with pytest.raises(FetchError, match="cannot connect"):
         downloader.ask(Url.parse("http://127.0.0.1:1/"), reach=ANYWHERE, deadline=Deadline(30))
+
+
+@pytest.mark.parametrize("found", [["192.0.2.1"], ["127.0.0.1", "10.0.0.1"], ["::ffff:10.0.0.1"]])
+def test_plain_http_to_a_name_of_this_machine_goes_to_no_other_machine_whatever_dns_says(found):
+    asked = []
+    downloader = Downloader(
+        limits=Limits(), tls=default_tls(), resolver=lambda host, _port: asked.append(host) or found
+    )
+    only_here = Reach(insecure_http=False, loopback=True)
+    with pytest.raises(FetchError, match="not this machine, and plain http"):
+        downloader.post(
+            Url.parse("http://idp.localhost:8080/token"),
+            CANARY.encode(),
+            media_type="text/plain",
+            reach=only_here,
+            deadline=Deadline(30),
+        )
+    assert asked == ["idp.localhost"]

@@ -1,6 +1,9 @@
 """The key of a break-glass issuer, and what it signs."""
 
+import base64
 import json
+import re
+import subprocess
 import traceback
 
 import pytest
@@ -32,7 +35,7 @@ def pair():
 
 def sign(pem, **changes):
     said = {"name": "ada", "reason": "provider down", "seconds": 1800, "audience": "airflow", "now": NOW}
-    return break_glass.sign(pem, PASSPHRASE, **{"issuer": break_glass.ISSUER} | said | changes)
+    return break_glass.sign(pem, PASSPHRASE, **said | changes)
 
 
 def accepted(token, keyset, now=NOW):
@@ -53,6 +56,31 @@ def test_the_gate_accepts_the_token_for_its_time_with_name_and_reason(pair):
     with pytest.raises(TokenError, match="exp was"):
         accepted(token, keyset, NOW + 1800 + 31)
     assert sign(pem) != token  # each has an id of its own
+
+
+def test_trying_passphrases_on_the_file_is_slow_and_openssl_reads_it(pair, tmp_path):
+    pem, keyset = pair
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    found = re.search(
+        re.escape(bytes.fromhex("06092a864886f70d01050c")) + rb"0.\x04\x10.{16}\x02\x03(...)", der, re.DOTALL
+    )
+    assert int.from_bytes(found[1]) >= 600_000
+    (tmp_path / "key.pem").write_bytes(pem)
+    command = [
+        "openssl",
+        "pkey",
+        "-in",
+        tmp_path / "key.pem",
+        "-passin",
+        f"pass:{PASSPHRASE}",
+        "-pubout",
+        "-outform",
+        "DER",
+    ]
+    public = subprocess.run(command, check=True, capture_output=True).stdout
+    [key] = json.loads(keyset)["keys"]
+    assert base64.urlsafe_b64encode(public[-32:]).decode().rstrip("=") == key["x"]
+    assert break_glass.make_key(PASSPHRASE)[0].splitlines()[1] != pem.splitlines()[1]
 
 
 def test_the_private_key_is_encrypted_and_the_public_one_has_no_private_part(pair):
@@ -78,12 +106,11 @@ def test_a_token_that_the_gate_would_refuse_is_not_made(pair, changes, why):
 
 
 def test_a_wrong_passphrase_is_said_and_neither_key_nor_passphrase_shown(pair):
+    wrong = "guess-of-somebody"  # in a variable: a traceback shows the source of each call
     with pytest.raises(LoginError, match="wrong passphrase") as caught:
-        break_glass.sign(
-            pair[0], "guess-of-somebody", name="a", reason="b", seconds=60, audience="airflow", issuer="i", now=NOW
-        )
+        break_glass.sign(pair[0], wrong, name="a", reason="b", seconds=60, audience="airflow", now=NOW)
     text = "".join(traceback.format_exception(caught.value))
-    assert ("guess-of-somebody" in text, "PRIVATE" in text) == (False, False)
+    assert (wrong in text, "PRIVATE" in text) == (False, False)
     for other in (b"", b"no key"):
         with pytest.raises(LoginError, match="not an encrypted private key"):
             sign(other)

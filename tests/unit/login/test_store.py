@@ -1,5 +1,6 @@
 """Where a login is kept, and what is refused there."""
 
+import json
 import os
 import stat
 import traceback
@@ -8,7 +9,7 @@ import keyring
 import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends import fail, null
-from keyring.errors import KeyringLocked, PasswordDeleteError
+from keyring.errors import KeyringLocked, PasswordDeleteError, PasswordSetError
 
 from authz.login import session
 from authz.login.provider import LoginError
@@ -37,9 +38,13 @@ class Ring(KeyringBackend):
     def set_password(self, service, username, password):
         if self.locked:
             raise KeyringLocked
+        if len(password) > 10_000:
+            raise PasswordSetError
         self.kept[service, username] = password
 
     def delete_password(self, service, username):
+        if self.locked:
+            raise KeyringLocked
         if self.kept.pop((service, username), None) is None:
             raise PasswordDeleteError
 
@@ -143,6 +148,27 @@ def test_a_file_that_is_no_login_is_not_used_and_not_quoted(folder, store):
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[" * 100_000,
+        json.dumps({"client": {"issuer": "https://i", "client_id": "c"}, "tokens": {"access": [SECRET]}}),
+        json.dumps({"client": {"issuer": "https://i", "client_id": "c"}, "tokens": {"access": SECRET, "ends": "soon"}}),
+        json.dumps({"client": {"issuer": 7, "client_id": "c"}, "tokens": {"access": SECRET}}),
+    ],
+    ids=["null", "deep", "list", "time", "issuer"],
+)
+def test_a_login_of_other_types_is_not_used_and_a_logout_forgets_it(store, ring, text):
+    ring.kept[SERVICE, "default"] = text
+    with pytest.raises(LoginError, match="run `authz logout`") as caught:
+        session.access_token(store)
+    assert SECRET not in str(caught.value)
+    with pytest.raises(LoginError):
+        session.end(store)
+    assert ring.kept == {}
+
+
 def test_the_keyring_is_preferred_and_the_file_goes(folder, store, ring):
     keyring.set_keyring(null.Keyring())
     kept(store)
@@ -158,6 +184,38 @@ def test_a_locked_keyring_is_passed_over(folder, store, ring):
     ring.locked = True
     assert kept(store) == str(folder / "login-default")
     assert store.read() == login()
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_login_that_the_keyring_does_not_take_counts_more_than_the_older_one_in_it(folder, store, ring, locked):
+    kept(store, access="older", refresh="used")
+    ring.locked = locked
+    newer = login(access="newer" if locked else "n" * 10_000)
+    with store.alone():
+        assert store.write(newer) == str(folder / "login-default")
+    ring.locked = False
+    assert store.read() == newer
+    kept(store, access="newest")
+    assert (store.read().tokens.access, (folder / "login-default").exists()) == ("newest", False)
+
+
+def test_a_logout_does_not_say_that_all_is_forgotten_while_the_keyring_is_locked(store, ring):
+    kept(store, access="older")
+    ring.locked = True
+    with pytest.raises(LoginError, match="keyring may still have a login"):
+        session.end(store)
+    with ScriptedProvider() as provider:
+        provider.say("/revoke", b"")
+        with store.alone():
+            store.write(login(provider.url))
+        with pytest.raises(LoginError, match="keyring may still have a login"):
+            session.end(store)
+        assert [form["token"] for form in provider.forms("/revoke")] == [REFRESH]
+        ring.locked = False
+        with store.alone():
+            store.write(login(provider.url))
+        assert session.end(store) == ""
+    assert (ring.kept, store.read()) == ({}, None)
 
 
 @pytest.mark.parametrize("backend", [fail.Keyring, null.Keyring, PlainText])

@@ -103,6 +103,18 @@ def test_a_name_that_leads_to_a_metadata_address_is_not_asked(airflow):
     assert "metadata" in found.detail
 
 
+def test_plain_http_to_a_name_of_this_machine_goes_to_no_other_machine(airflow):
+    """The gate's bearer token is in the question, and any resolver may answer for such a name."""
+    found = ask(
+        airflow,
+        claim_of(airflow.add()),
+        url="http://airflow.localhost:80",
+        resolver=lambda _host, _port: ["192.0.2.1"],
+    )
+    assert found.reason is Reason.AIRFLOW_UNAVAILABLE
+    assert "not this machine" in found.detail
+
+
 def test_no_detail_quotes_an_answer(airflow):
     task = airflow.add()
     for answer in (body(b"secret-in-the-body"), body(b"secret-in-the-body", status=403), body(b'"secret-in-the-body"')):
