@@ -58,16 +58,21 @@ def _no_plaintext_beyond_loopback(settings: "Settings") -> Iterator[Disagreement
             (("http_check", "listen", at), one, ("http_check", "tls"), http is not None and http.tls is not None)
             for at, one in over_http
         ),
+        *(
+            (("http_check", "fastcgi", at, "listen"), one.listen, (), False)
+            for at, one in enumerate(http.fastcgi if http is not None else ())
+        ),
     ]
     for loc, address, key, encrypted in places:
         if not (is_loopback(address) or encrypted or settings.insecure_listen):
             name = ".".join(map(str, key))
+            ways = [f"set `{name}`"] if name else []
             yield Disagreement(
                 loc,
                 f"{address} is reachable from other machines without TLS:"
-                f" set `{name}`, listen on loopback or a Unix socket, or set `insecure_listen: true`",
-                f"set `{name}`",
-                without=(key, ("insecure_listen",)),
+                f" {', '.join([*ways, 'listen on loopback or a Unix socket'])}, or set `insecure_listen: true`",
+                ways[0] if ways else "FastCGI has no TLS",
+                without=(*([key] if key else []), ("insecure_listen",)),
             )
 
 
