@@ -6,6 +6,7 @@ header can turn into: none of them has a hyphen. A variable that is there twice 
 several headers stays joined: the gate refuses a comma in credentials.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,8 +21,9 @@ _METHOD: Final = b"REQUEST_METHOD"
 _TARGET: Final = b"REQUEST_URI"
 _HEADERS: Final = {f"HTTP_{name.upper()}".encode(): name.encode() for name in ("host", *edge.READ_HEADERS)}
 _READ: Final = {**_HEADERS, b"REMOTE_ADDR": ADDRESS, _METHOD: b"", _TARGET: b""}
+_NO_TARGET: Final = re.compile(rb"[\x00-\x20\x7f]")  # RFC 9112 §3: lighttpd takes a space for a part of the target
 _OK: Final = 200
-_VARIABLES: Final = {f"Variable-{name.upper()}": name for name in (*edge.IDENTITY_HEADERS, edge.DECISION, "cookie")}
+_VARIABLES: Final = {f"Variable-{name.upper()}": name for name in (*edge.IDENTITY_HEADERS, edge.DECISION)}
 
 
 class ParamsRoute:
@@ -43,16 +45,13 @@ class ParamsRoute:
                     return None
                 found[name] = value
         method, target = found.pop(_METHOD, b""), found.pop(_TARGET, b"")
-        if not (method.isascii() and target):
+        if not (method.isascii() and target) or _NO_TARGET.search(target):
             return None
         headers = [(_READ[name], value) for name, value in found.items()]
         return self._route.message(method.decode("ascii"), target, headers)
 
     def answer(self, response: bytes) -> HttpAnswer:
-        """The answer of a CheckResponse of ours: an allow has every variable, also those without a value.
-
-        `Variable-COOKIE` is what is left of the request's cookies without those of Envoy's sessions.
-        """
+        """The answer of a CheckResponse of ours: an allow has every variable, also those without a value."""
         said = self._route.answer(response)
         if said.status != _OK:
             return said
