@@ -182,6 +182,7 @@ lint: $(STAMP) ## ruff, mypy --strict, generated files in step, plain words
 	@$(BIN)/python scripts/protos.py --check
 	@$(BIN)/python scripts/docs.py --check
 	@$(BIN)/python scripts/envoy_samples.py --check
+	@$(BIN)/python -m scripts.front_samples --check
 	@$(BIN)/python scripts/dashboards.py --check
 	@$(BIN)/python scripts/prose.py
 

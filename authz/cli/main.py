@@ -35,6 +35,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "audit": "audit:audit",
     "task-keys": "task_keys:task_keys",
     "envoy": "files:envoy",
+    "front": "front:front",
     "doctor": "doctor:doctor",
     "completion": "completion:completion",
 }

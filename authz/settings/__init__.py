@@ -7,7 +7,7 @@ relative to the file that names them. Defaults are the safe choice. Every key ha
 
 Here are the small sections (`admin`, `pages`, `limits`, `keys`, `assertion`, `log`, `audit`, `revocation`, `grants`,
 `shutdown`) and the file as a whole; `envoy`, `inbound`, `login`, `egress`, `destinations`, `http_check`,
-`run_identity` and `tracing` have a file each.
+`fronts`, `run_identity` and `tracing` have a file each.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,6 +24,7 @@ from authz.settings import cpus, endpoints, gate_name, named_files
 from authz.settings.audit import Audit, default_spool
 from authz.settings.checks import cookies_have_their_own_secret, disagreements, folders_are_apart, one_file_for_two
 from authz.settings.envoy import Envoy
+from authz.settings.fronts import Front
 from authz.settings.gate_name import GateName
 from authz.settings.http_check import HttpCheck
 from authz.settings.log import SALTS, Log
@@ -199,6 +200,7 @@ class Settings(Section):
     revocation: Revocation = Field(Revocation(), description="ended sessions and revoked tokens")
     grants: Grants = Field(Grants(), description="temporary access on request")
     http_check: HttpCheck | None = Field(None, description="checks over HTTP, for fronts other than Envoy")
+    fronts: tuple[Front, ...] = Field((), description="fronts other than Envoy: what `authz front` renders")
     run_identity: RunIdentity | None = Field(None, description="which run an outbound call comes from")
     tracing: Tracing | None = Field(None, description="spans for an OpenTelemetry collector")
     shutdown: Shutdown = Field(Shutdown(), description="graceful shutdown")

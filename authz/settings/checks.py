@@ -11,9 +11,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from authz.core.model import Plane
 from authz.settings.log import SALTS
 from authz.settings.named_files import Loc, Named, Use, named
-from authz.settings.sections import Disagreement, Section, check_endpoints, is_loopback
+from authz.settings.sections import Disagreement, Section, check_endpoints, duplicates, is_loopback
 
 if TYPE_CHECKING:
     from authz.settings import Settings
@@ -32,6 +33,7 @@ def disagreements(settings: "Settings") -> Iterator[Disagreement]:
     yield from _who_signs(settings)
     yield from _salts_have_a_place(settings)
     yield from _one_log(settings)
+    yield from _fronts_can_ask(settings)
     if settings.envoy is not None:
         yield from _envoy_finds_the_gate(settings)
         yield from _envoy_speaks_as_the_gate_listens(settings)
@@ -124,6 +126,34 @@ def _one_log(settings: "Settings") -> Iterator[Disagreement]:
             "add the section `assertion`",
             without=(("assertion",),),
         )
+
+
+def _fronts_can_ask(settings: "Settings") -> Iterator[Disagreement]:
+    """Each front asks about a name of `http_check`, at addresses that are known, on the same machine."""
+    if not settings.fronts:
+        return
+    http = settings.http_check
+    if http is None:
+        text = "`fronts` need `http_check`: they ask over HTTP"
+        yield Disagreement(("fronts",), text, "add the section `http_check`", without=(("http_check",),))
+        return
+    if http.tls is not None:
+        text = "`authz front` renders fronts that ask on their own machine, without TLS"
+        yield Disagreement(("http_check", "tls"), text, "listen on a Unix socket beside the front", (("fronts",),))
+    for at, address in enumerate(http.listen):
+        if address.endswith(":0"):
+            text = f"{address}: fronts ask there, so its port must be known"
+            yield Disagreement(("http_check", "listen", at), text, "write a port", (("fronts",),))
+    planes = {one.name: one.plane for one in http.audiences}
+    for at, front in enumerate(settings.fronts):
+        if planes.get(front.name) != Plane.INBOUND.value:
+            known = ", ".join(name for name, plane in planes.items() if plane == Plane.INBOUND.value) or "none"
+            text = f"{front.name!r} is no inbound name of `http_check.audiences`"
+            without: tuple[Loc, ...] = (("http_check", "audiences"),)
+            yield Disagreement(("fronts", at, "name"), text, f"there are: {known}", without)
+    yield from duplicates(
+        ((("fronts", at, "listen"), front.listen) for at, front in enumerate(settings.fronts)), "address of a front"
+    )
 
 
 def _envoy_finds_the_gate(settings: "Settings") -> Iterator[Disagreement]:

@@ -5,8 +5,7 @@ import json
 import pytest
 
 from authz._generated.envoy.service.auth.v3.external_auth_pb2 import HeaderValue
-from authz.core import edge
-from authz.envoy_config import headers
+from authz.core import edge, stripped
 from tests.e2e.raw_h2 import exchange_h2
 from tests.e2e.raw_http import Connection, exchange, request
 from tests.e2e.scripted_authz import allow, deny
@@ -14,7 +13,7 @@ from tests.e2e.scripted_authz import allow, deny
 pytestmark = pytest.mark.e2e
 
 OURS = (*edge.IDENTITY_HEADERS, edge.DECISION)
-NAMES = {*headers.INBOUND_HEADERS, *headers.RUN_HEADERS}
+NAMES = {*stripped.INBOUND_HEADERS, *stripped.RUN_HEADERS}
 FORBIDDEN = (*OURS, "x-authz-anything", "x-original-url", "x-rewrite-url", *sorted(NAMES))
 FORGED = "forged"
 
@@ -321,9 +320,9 @@ def test_each_check_carries_its_plane_and_its_audience_or_destination(gate):
 
 
 def test_what_a_task_says_about_itself_is_shown_line_by_line_and_goes_no_further(gate):
-    lines = [f"{name}: {FORGED}-{number}" for name in headers.RUN_HEADERS for number in (1, 2)]
+    lines = [f"{name}: {FORGED}-{number}" for name in stripped.RUN_HEADERS for number in (1, 2)]
     gate.get("/x", *lines, "Authorization: Bearer mine", host="orders.internal", egress=True)
-    shown = [value for name, value in told(gate) if name in headers.RUN_HEADERS]
+    shown = [value for name, value in told(gate) if name in stripped.RUN_HEADERS]
     assert sorted(value for line in shown for value in line.split(b",")) == [b"forged-1"] * 3 + [b"forged-2"] * 3
     assert ("authorization", b"Bearer mine") in told(gate)
     assert FORGED not in gate.upstream.only.head.decode("latin-1")
@@ -376,7 +375,7 @@ A_DESTINATIONS_OWN = {"x-airflow-user", "x-airflow-anything", "x-goog-any", "cf-
 A_DESTINATIONS_OWN |= {name for name in OF_OTHER_GATES if name.startswith("x-client-")}
 
 
-ALL_OF_OTHERS = sorted({*OF_OTHER_GATES, *headers.CLIENT_HEADERS})
+ALL_OF_OTHERS = sorted({*OF_OTHER_GATES, *stripped.CLIENT_HEADERS})
 
 
 @pytest.mark.parametrize("egress", [False, True], ids=["inbound", "egress"])

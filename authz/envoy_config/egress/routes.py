@@ -26,13 +26,13 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatchAndSubstitute, Rege
 from envoy_data_plane.google.protobuf import Any
 
 from authz.core.model import Plane
+from authz.core.stripped import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.egress.answer_guards import guarded
 from authz.envoy_config.egress.clusters import destination_name
 from authz.envoy_config.egress.dynamic import dynamic_routes
 from authz.envoy_config.egress.limits import further_tries
 from authz.envoy_config.egress.tunnels import tunnel_name
 from authz.envoy_config.ext_authz import check_settings, egress_settings
-from authz.envoy_config.headers import RUN_HEADERS, UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.route_parts import no_upgrades, nowhere
 from authz.settings.egress import Destination, Egress
 

@@ -24,8 +24,8 @@ from envoy_data_plane.envoy.type.matcher.v3 import RegexMatcher
 
 from authz.core.addresses import SocketPath, parse_address
 from authz.core.model import Plane
+from authz.core.stripped import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.ext_authz import inbound_settings
-from authz.envoy_config.headers import UPSTREAM_RESPONSE_HEADERS
 from authz.envoy_config.inbound.clusters import cluster_name
 from authz.envoy_config.inbound.login import STATUS_HEADERS
 from authz.envoy_config.inbound.login_routes import login_routes, marker, no_login, without_cookies

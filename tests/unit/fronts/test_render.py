@@ -1,0 +1,96 @@
+"""What `authz front` renders: complete, from the settings alone, and nothing that a value could break out of."""
+
+from pathlib import Path
+
+import pytest
+
+from authz import settings
+from authz.core.edge import IDENTITY_HEADERS
+from authz.core.errors import ConfigError
+from authz.fronts.render import FRONTS, render
+
+HTTP = "listen: ['unix:/run/authz/http.sock'], audiences: [{name: airflow}, {name: out, plane: egress, destination: o}]"
+TLS = "tls: {certificate: tls.crt, key: tls.key}"
+FRONT = f"{{name: airflow, listen: '0.0.0.0:8443', {TLS}, airflow: {{address: '127.0.0.1:8080'}}}}"
+FOLDER = Path("/etc/front")
+
+
+def load(fronts=FRONT, http=HTTP, folder="/etc/authz"):
+    text = f"version: 1\nhttp_check: {{{http}}}\nfronts: [{fronts}]\n"
+    return settings.parse(text.encode(), Path(folder) / "authz.yaml", workers=1)
+
+
+def rendered(name, **changes):
+    return "".join(render(name, load(**changes), "authz.yaml", FOLDER).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"fronts": FRONT.replace("airflow,", "other,")}, "no inbound name of `http_check.audiences`"),
+        ({"fronts": FRONT.replace("name: airflow,", "name: out,")}, "there are: airflow"),
+        ({"fronts": FRONT.replace(f"{TLS}, ", "")}, "tls"),
+        ({"fronts": FRONT.replace("127.0.0.1:8080", "127.0.0.1:8443")}, "would call itself"),
+        ({"fronts": f"{FRONT}, {FRONT}"}, "given twice"),
+        ({"fronts": FRONT.replace("8080'", "8080', tls_name: a")}, "without `tls: true`"),
+        ({"fronts": FRONT.replace("'127.0.0.1:8080'", "'unix:/a', tls: true")}, "needs `tls_name`"),
+        ({"http": HTTP.replace("unix:/run/authz/http.sock", "127.0.0.1:0")}, "its port must be known"),
+        (
+            {"http": HTTP.replace("unix:/run/authz/http.sock'],", "10.0.0.5:9191'], tls: {certificate: a, key: b},")},
+            "on their own machine",
+        ),
+    ],
+)
+def test_a_front_that_could_not_ask_is_refused(changes, told):
+    with pytest.raises(ConfigError) as caught:
+        load(**changes)
+    assert any(told in f"{one.message} {one.hint}" for one in caught.value.problems), caught.value.problems
+
+
+def test_fronts_need_the_check_over_http():
+    with pytest.raises(ConfigError, match="need `http_check`"):
+        settings.parse(f"version: 1\nfronts: [{FRONT}]\n".encode(), Path("/etc/authz/authz.yaml"), workers=1)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_front_says_where_it_listens_asks_and_forwards(name):
+    text = rendered(name)
+    for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", "/run/authz/http.sock", "/check/airflow", "8080"):
+        assert value in text
+    assert [one for one in IDENTITY_HEADERS if one not in text.lower()] == []
+    assert text == rendered(name)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_settings_without_fronts_are_refused(name):
+    with pytest.raises(ConfigError, match="no `fronts`"):
+        render(name, load(fronts=""), "authz.yaml", FOLDER)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("text", ['a"b', "a b", "a;b", "a{b}", "a$b", "a\\b", "a#b", "a'b", "a%b", "a\nb", "é", "a(b"])
+@pytest.mark.parametrize("key", ["certificate", "key", "client_ca", "tls_ca", "tls_name", "access_log", "folder"])
+def test_a_value_that_could_break_out_is_refused(name, text, key):
+    value = f'"{text}"'.replace('a"b', 'a\\"b').replace("a\\b", "a\\\\b").replace("\n", "\\n")
+    airflow = "address: '127.0.0.1:8080', tls: true"
+    tls, log, folder = "certificate: a, key: b", "", "/etc/authz"
+    if key in {"certificate", "key"}:
+        tls = f"{key}: {value}, {'key' if key == 'certificate' else 'certificate'}: a"
+    elif key == "client_ca":
+        tls = f"{tls}, client_ca: {value}"
+    elif key == "folder":
+        folder = f"/etc/{text}"
+    elif key == "access_log":
+        log = f", access_log: {value}"
+    else:
+        airflow = f"{airflow}, {key}: {value}"
+    front = f"{{name: airflow, listen: '0.0.0.0:8443', tls: {{{tls}}}, airflow: {{{airflow}}}{log}}}"
+    with pytest.raises(ConfigError, match="cannot stand in a front's configuration"):
+        rendered(name, fronts=front, folder=folder)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_every_worker_is_asked(name):
+    text = rendered(name, http=f"{HTTP}, workers: 2")
+    assert "/run/authz/http-0.sock" in text
+    assert "/run/authz/http-1.sock" in text
