@@ -144,6 +144,10 @@ def _fronts_can_ask(settings: "Settings") -> Iterator[Disagreement]:
         if address.endswith(":0"):
             text = f"{address}: fronts ask there, so its port must be known"
             yield Disagreement(("http_check", "listen", at), text, "write a port", (("fronts",),))
+    for at, one in enumerate(http.fastcgi):
+        if one.listen.endswith(":0"):
+            text = f"{one.listen}: fronts ask there, so its port must be known"
+            yield Disagreement(("http_check", "fastcgi", at, "listen"), text, "write a port", (("fronts",),))
     planes = {one.name: one.plane for one in http.audiences}
     for at, front in enumerate(settings.fronts):
         if planes.get(front.name) != Plane.INBOUND.value:

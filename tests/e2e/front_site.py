@@ -6,7 +6,9 @@ with FrontSite(folder, idp, "nginx") as site:
 """
 
 import contextlib
+import getpass
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -25,6 +27,7 @@ from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.support.factories.tokens import make_key
+from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
 
 HOST = "gate.test"
@@ -50,6 +53,7 @@ rules:
 _FRONTED = """
 http_check:
   listen: ["unix:@folder/http.sock"]
+  fastcgi: [{{listen: "unix:@folder/fastcgi.sock", audience: airflow}}, {{listen: "127.0.0.1:@fastcgi", audience: airflow}}]
   client_address: x-real-ip
   audiences: [{{name: airflow, audience: airflow, @audience}}]
 fronts:
@@ -79,14 +83,45 @@ def caddy(folder: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("caddy")), "run", "--config", str(folder / "caddy.json")]
 
 
-STARTS: Mapping[str, Callable[[Path], list[str]]] = {"nginx": nginx, "caddy": caddy}
+def lighttpd(folder: Path) -> list[str]:
+    """How to start lighttpd with `lighttpd.conf` in this folder, in the foreground."""
+    return [installed("lighttpd"), "-D", "-f", str(folder / "lighttpd.conf")]
+
+
+def apache(folder: Path) -> list[str]:
+    """How to start Apache httpd with `apache.conf` in this folder, with what Debian's `envvars` set."""
+    user = "www-data" if os.geteuid() == 0 else getpass.getuser()
+    run = {"RUN_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": user}
+    said = [f"APACHE_{name}={value}" for name, value in run.items()]
+    return ["env", *said, installed("apache2"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
+
+
+def installed(program: str) -> str:
+    """The path of a server that a Debian package has."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    return found or skip_or_fail(f"no {program}: scripts/system-packages installs it")
+
+
+STARTS: Mapping[str, Callable[[Path], list[str]]] = {
+    "nginx": nginx,
+    "caddy": caddy,
+    "lighttpd": lighttpd,
+    "apache": apache,
+}
 
 
 class FrontSite:
     """Starts gate, upstream and front on entry. `front`, `audience` and `airflow` are more keys of those sections."""
 
     def __init__(
-        self, folder: Path, idp: Any, name: str, *, front: str = "", audience: str = "", airflow: str = "",
+        self,
+        folder: Path,
+        idp: Any,
+        name: str,
+        *,
+        front: str = "",
+        audience: str = "",
+        airflow: str = "",
         upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
         self.folder, self.idp, self.name = folder, idp, name
@@ -97,7 +132,7 @@ class FrontSite:
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
-            "folder": folder / "gate", "audience": audience, "airflow": airflow, "front": front, "port": self.port,
+            "folder": folder / "gate", "fastcgi": free_port(), "audience": audience, "airflow": airflow, "front": front, "port": self.port,
             "certificate": self.pair.certificate, "key": self.pair.key, "upstream": self.upstream.address,
         }  # fmt: skip
         text = SETTINGS + _FRONTED

@@ -3,7 +3,8 @@
 Law: FastCGI 1.0 §6.3 and RFC 3875 §4.1. A request is `REQUEST_METHOD`, `REQUEST_URI` as it came, and `HTTP_…` of the
 headers that are read. Names in upper case have lost the difference of `-` and `_`, so only those are read that no other
 header can turn into: none of them has a hyphen. A variable that is there twice is no question. What a server joins of
-several headers stays joined: the gate refuses a comma in credentials.
+several headers stays joined: the gate refuses a comma in credentials. Cookies are not read: a session is Envoy's, and
+joined ones could not be told apart.
 """
 
 import re
@@ -19,9 +20,11 @@ ADDRESS: Final = b"remote-addr"
 
 _METHOD: Final = b"REQUEST_METHOD"
 _TARGET: Final = b"REQUEST_URI"
-_HEADERS: Final = {f"HTTP_{name.upper()}".encode(): name.encode() for name in ("host", *edge.READ_HEADERS)}
+_HEADERS: Final = {
+    f"HTTP_{name.upper()}".encode(): name.encode() for name in ("host", *edge.READ_HEADERS) if name != "cookie"
+}
 _READ: Final = {**_HEADERS, b"REMOTE_ADDR": ADDRESS, _METHOD: b"", _TARGET: b""}
-_NO_TARGET: Final = re.compile(rb"[\x00-\x20\x7f]")  # RFC 9112 §3: lighttpd takes a space for a part of the target
+_NO_TARGET: Final = re.compile(rb"[\x00-\x20\x7f#]")  # RFC 9112 §3.2: lighttpd forwards a space, and no fragment
 _OK: Final = 200
 _VARIABLES: Final = {f"Variable-{name.upper()}": name for name in (*edge.IDENTITY_HEADERS, edge.DECISION)}
 
