@@ -7,12 +7,16 @@ import pytest
 from authz import settings
 from authz.core.edge import IDENTITY_HEADERS
 from authz.core.errors import ConfigError
-from authz.fronts.render import FRONTS, render
+from authz.fronts.render import FRONTS, OVER_FASTCGI, render
 
-HTTP = "listen: ['unix:/run/authz/http.sock'], audiences: [{name: airflow}, {name: out, plane: egress, destination: o}]"
+AUDIENCES = "audiences: [{name: airflow}, {name: out, plane: egress, destination: o}]"
+HTTP = f"listen: ['unix:/run/authz/http.sock'], {AUDIENCES}"
 TLS = "tls: {certificate: tls.crt, key: tls.key}"
 FRONT = f"{{name: airflow, listen: '0.0.0.0:8443', {TLS}, airflow: {{address: '127.0.0.1:8080'}}}}"
 FOLDER = Path("/etc/front")
+OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)
+SOCKET = "fastcgi: [{listen: 'unix:/run/authz/fastcgi.sock', audience: airflow}]"
+PORT = "fastcgi: [{listen: '127.0.0.1:9192', audience: airflow}]"
 
 
 def load(fronts=FRONT, http=HTTP, folder="/etc/authz"):
@@ -21,6 +25,8 @@ def load(fronts=FRONT, http=HTTP, folder="/etc/authz"):
 
 
 def rendered(name, **changes):
+    if name in OVER_FASTCGI:
+        changes.setdefault("http", f"{SOCKET if name == 'lighttpd' else PORT}, {AUDIENCES}")
     return "".join(render(name, load(**changes), "authz.yaml", FOLDER).values())
 
 
@@ -52,7 +58,7 @@ def test_fronts_need_the_check_over_http():
         settings.parse(f"version: 1\nfronts: [{FRONT}]\n".encode(), Path("/etc/authz/authz.yaml"), workers=1)
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", OVER_HTTP)
 def test_a_front_says_where_it_listens_asks_and_forwards(name):
     text = rendered(name)
     for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", "/run/authz/http.sock", "/check/airflow", "8080"):
@@ -89,8 +95,61 @@ def test_a_value_that_could_break_out_is_refused(name, text, key):
         rendered(name, fronts=front, folder=folder)
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", OVER_HTTP)
 def test_every_worker_is_asked(name):
     text = rendered(name, http=f"{HTTP}, workers: 2")
     assert "/run/authz/http-0.sock" in text
     assert "/run/authz/http-1.sock" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "gate"), [("lighttpd", "/run/authz/fastcgi.sock"), ("apache", "fcgi://127.0.0.1:9192/")]
+)
+def test_a_front_over_fastcgi_says_where_it_listens_asks_and_forwards(name, gate):
+    text = rendered(name)
+    for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", gate, "8080"):
+        assert value in text
+    assert [one for one in IDENTITY_HEADERS if one not in text] == []
+    assert text == rendered(name)
+
+
+CANNOT = [
+    ("lighttpd", {"http": HTTP}, "an address of `http_check.fastcgi`"),
+    ("apache", {"http": HTTP}, "an address of `http_check.fastcgi`"),
+    ("nginx", {"http": f"{SOCKET}, {AUDIENCES}"}, "an address of `http_check.listen`"),
+    ("apache", {"http": f"{SOCKET}, {AUDIENCES}"}, "one TCP address"),
+    ("apache", {"http": f"{PORT}, workers: 2, {AUDIENCES}"}, "one TCP address"),
+    (
+        "apache",
+        {"fronts": FRONT.replace("'127.0.0.1:8080'", "['127.0.0.1:8080', '127.0.0.1:8081']")},
+        "for one Airflow",
+    ),
+    ("apache", {"fronts": FRONT.replace("8080'", "8080', tls: true")}, "take another front"),
+    ("lighttpd", {"fronts": FRONT.replace("8080'", "8080', tls: true")}, "take another front"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "told"), CANNOT)
+def test_what_a_front_cannot_do_is_refused(name, changes, told):
+    with pytest.raises(ConfigError) as caught:
+        rendered(name, **changes)
+    assert told in f"{caught.value.problems[0].message} {caught.value.problems[0].hint}"
+
+
+def test_lighttpd_asks_every_worker_and_prefers_sockets():
+    both = "fastcgi: [{listen: '127.0.0.1:9192', audience: airflow}, {listen: 'unix:/a/b.sock', audience: airflow}]"
+    text = rendered("lighttpd", http=f"{both}, workers: 2, {AUDIENCES}")
+    assert "/a/fastcgi-0.sock" in text
+    assert "/a/fastcgi-1.sock" in text
+    assert "9192" not in text
+
+
+def test_a_folder_that_lighttpds_scripts_cannot_be_in_is_refused():
+    with pytest.raises(ConfigError, match="cannot stand"):
+        render("lighttpd", load(http=f"{SOCKET}, {AUDIENCES}"), "authz.yaml", Path('/etc/a"b'))
+
+
+def test_apache_removes_every_spelling_of_an_identity():
+    text = rendered("apache")
+    for name in ("x_authz_subject", "x-authz_subject", "x_authz-subject", "x-authz-subject", "x_remote_user", "cookie"):
+        assert f"RequestHeader unset {name}\n" in text

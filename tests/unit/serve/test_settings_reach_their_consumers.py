@@ -152,6 +152,7 @@ admin: {{listen: "unix:{folder}/admin.sock"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
 http_check:
   listen: ["unix:{folder}/http.sock"]
+  fastcgi: [{{listen: "unix:{folder}/fastcgi.sock", audience: airflow}}]
   client_address: x-real-ip
   tls: {{certificate: gate.pem, key: gate.key, client_ca: fronts.pem}}
   audiences:
