@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.core.errors import ConfigError, Problem
-from authz.fronts import apache, lighttpd, nginx
+from authz.fronts import apache, caddy, lighttpd, nginx
 from authz.fronts.plan import Plan, plans
 from authz.settings import Settings
 
@@ -16,6 +16,7 @@ OVER_FASTCGI: Final = frozenset({"apache", "lighttpd"})
 """Fronts that ask as FastCGI servers ask an authorizer."""
 FRONTS: Final[Mapping[str, Callable[[Sequence[Plan], Path], Mapping[str, str]]]] = {
     "apache": apache.render,
+    "caddy": caddy.render,
     "lighttpd": lighttpd.render,
     "nginx": nginx.render,
 }

@@ -48,7 +48,7 @@ rules:
   - {{id: health, public: true, plane: inbound, operations: ["health:read"]}}
   - {{id: readers, plane: inbound, roles: [viewer], operations: ["dags:read", "dag_runs:read"]}}
   - {{id: everything, plane: inbound, roles: [op], paths: ["/**"]}}
-  - {{id: no-pools, deny: true, plane: inbound, roles: [op], operations: ["pools:*"]}}
+  - {{id: no-pools, deny: true, plane: inbound, roles: [op], paths: ["/api/v2/pools", "/api/v2/pools/**"]}}
 """
 _FRONTED = """
 http_check:
@@ -204,7 +204,8 @@ class FrontSite:
         """One connection, these bytes, the first answer."""
         with self.connect() as connection:
             connection.send(data)
-            return connection.response(head=data.startswith(b"HEAD "))
+            said = connection.response(head=data.startswith(b"HEAD "))
+            return connection.response(head=data.startswith(b"HEAD ")) if said.status == 100 else said
 
     def get(self, target: str | bytes, *headers: str | bytes, **parts: Any) -> RawResponse:
         return self.send(request(target, *headers, **{"host": HOST, **parts}))

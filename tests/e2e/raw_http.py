@@ -101,7 +101,7 @@ class Connection:
             name, _, value = line.decode("latin-1").partition(":")
             headers.append((name.strip().lower(), value.strip()))
         known = dict(headers)
-        if head or status in {101, 204, 304}:
+        if head or status in {100, 101, 204, 304}:
             body = b""
         elif "chunked" in known.get("transfer-encoding", ""):
             body = self._chunks()

@@ -18,6 +18,7 @@ from authz.core.model import Plane
 from authz.core.reasons import GrpcCode
 
 PREFIX: Final = b"/check/"
+_BY_METHOD: Final = b"@"  # no name begins with it
 STATUS: Final = "x-authz-status"
 """With `statuses: simple`: the status that the caller should get."""
 
@@ -83,25 +84,45 @@ class Route:
         return HttpAnswer(status, headers, denied.body.encode())
 
 
+class _OfMethod:
+    """A route, asked with GET about a request of another method."""
+
+    def __init__(self, route: Route, method: bytes) -> None:
+        self._route, self._method = route, method.decode("latin-1")
+        self.answer = route.answer
+
+    def message(self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """As that of `Route`; None also for another question than a GET."""
+        return self._route.message(self._method, target, headers) if method == "GET" else None
+
+
 class Routes:
     """All names that fronts may ask about."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
         self._routes = {name.encode(): route for name, route in routes.items()}
 
-    def find(self, target: bytes) -> tuple[Route, bytes] | None:
+    def find(self, target: bytes) -> tuple[Route | _OfMethod, bytes] | None:
         """The route of a question, and the target that is asked about; None if it is no question, or of no known name.
 
         The target is all behind the name, byte by byte, and begins with a slash: `/check/airflow2/x` is never about
-        `airflow`.
+        `airflow`. `/check/@POST/airflow/x` is about a POST: some fronts can ask with GET only.
         """
         if not target.startswith(PREFIX):
             return None
-        end = target.find(b"/", len(PREFIX))
+        start, method = len(PREFIX), b""
+        if target.startswith(_BY_METHOD, start):
+            method, slash, _ = target[start + 1 :].partition(b"/")
+            start += 1 + len(method) + len(slash)
+            if not method:
+                return None
+        end = target.find(b"/", start)
         if end < 0:
             return None
-        route = self._routes.get(target[len(PREFIX) : end])
-        return None if route is None else (route, target[end:])
+        route = self._routes.get(target[start:end])
+        if route is None:
+            return None
+        return (_OfMethod(route, method) if method else route), target[end:]
 
 
 def _address(value: bytes) -> str:
