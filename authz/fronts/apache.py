@@ -1,13 +1,14 @@
-"""Apache httpd 2.4 (`mod_authnz_fcgi`, then `mod_proxy_http`): one `apache.conf`, with Debian's modules and variables.
+"""Apache httpd 2.4 (`mod_authnz_fcgi`, then `mod_proxy_http`): one `apache.conf`, for Debian's modules.
 
-Law: as in `authz.fronts`. `REQUEST_URI` is the target of the request line, and `nocanon` forwards the same bytes. httpd
-can remove headers by their names only: each name is there in every spelling with `_`, and whole families are not. A
-check holds a thread of a worker for as long as it takes, at most 30 seconds.
-Source: httpd 2.4 `mod_authnz_fcgi.c`, its documentation of `mod_headers`, `mod_proxy`, `core`.
+Law: as in `authz.fronts`. `REQUEST_URI` is the target of the request line, and `nocanon` forwards the same bytes. The
+Lua script runs after the allow and does no I/O: it keeps the caller's headers of an allow list, which `mod_headers`
+cannot, and sets those of the answer; without the answer's decision, or if it fails, nothing is forwarded. A check holds
+a thread of a worker for as long as it takes, at most 30 seconds.
+Source: httpd 2.4 `mod_authnz_fcgi.c`, its documentation of `mod_lua`, `mod_headers`, `mod_proxy`, `core`.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -19,16 +20,14 @@ from authz.fronts import crossing
 from authz.fronts.plan import UPSTREAM_IDLE_S, Place, Plan
 
 FILE: Final = "apache.conf"
+_FRAMING: Final = ("content-length", "expect", "host", "transfer-encoding")
 _MODULES: Final = "/usr/lib/apache2/modules"
 _LOADED: Final = (
-    *("mpm_event", "authn_core", "authz_core", "authnz_fcgi", "headers", "reqtimeout"),
+    *("mpm_event", "authn_core", "authz_core", "authnz_fcgi", "headers", "lua", "reqtimeout"),
     *("proxy", "proxy_http", "socache_shmcb", "ssl"),
 )
 _MOST_LINE: Final = 16_000
 """A variable of more than 16 KiB is left out of what the gate is asked."""
-_REMOTE_USER: Final = ("x-remote-user",)
-"""Of the families: what Airflow's FAB can be told to believe."""
-_SERVER: Final = "server"  # httpd sets its own
 
 
 class _Text(Template):
@@ -66,9 +65,10 @@ LogFormat "@{log}" authz
 @{servers}"""
 )
 _LOG: Final = (
-    rf"time=%{{%Y-%m-%dT%H:%M:%S%z}}t decision=%{{{edge.DECISION}}}o client=%a method=%m path=\"%U\" status=%>s"
-    " microseconds=%D bytes=%B"
-)
+    r"{\"time\":\"%{%Y-%m-%dT%H:%M:%S%z}t\",\"decision\":\"%{@}o\",\"client\":\"%a\",\"method\":\"%m\","
+    r"\"status\":\"%>s\",\"microseconds\":\"%D\",\"bytes\":\"%B\"}"
+).replace("@", edge.DECISION)
+"""Without the path, which httpd would not escape as JSON does. The gate's record has it."""
 _ONE: Final = _Text(
     """
 Listen @{listen} https
@@ -106,13 +106,45 @@ AuthnzFcgiDefineProvider authnz @{provider} fcgi://@{gate}/
         Require all denied
     </LocationMatch>
 
-    # The caller's are removed, those of the answer are set.
-@{headers}    RequestHeader set X-Forwarded-Proto https
+    # After the gate's allow: the caller's headers of the list, and those of the answer.
+    <LuaHookFixups headers>
+@{script}    </LuaHookFixups>
 @{hidden}    Header always set @{decision} "expr=%{reqenv:@{variable}}" "expr=-n reqenv('@{variable}')"
     # mod_authnz_fcgi calls every refusal HTML. Only a caller that accepts HTML gets a page.
     Header always set Content-Type application/json "expr=-z reqenv('@{variable}') && -n resp('@{decision}') \\
         && %{HTTP_ACCEPT} !~ m#text/html#"
 </VirtualHost>
+"""
+)
+
+
+_SCRIPT: Final = _Text(
+    """\
+local passed = {@{passed}}
+local set = {@{set}}
+
+function headers(r)
+    if not r.subprocess_env["@{decision}"] then
+        return 503
+    end
+    local connection = string.lower(r.headers_in["Connection"] or "")
+    for name in pairs(r:headers_in_table()) do
+        if not passed[string.lower(name)] then
+            r.headers_in[name] = nil
+        end
+    end
+    if string.find(connection, "close", 1, true) then -- but no names of headers that it would take away
+        r.headers_in["Connection"] = "close"
+    end
+    r.headers_in["X-Forwarded-Proto"] = "https"
+    for name, variable in pairs(set) do
+        local value = r.subprocess_env[variable]
+        if value and value ~= "" then
+            r.headers_in[name] = value
+        end
+    end
+    return apache2.OK
+end
 """
 )
 
@@ -129,7 +161,7 @@ def render(plans: Sequence[Plan], _folder: Path) -> dict[str, str]:
             most_line=_MOST_LINE,
             log=_LOG,
             servers="".join(_server(plan, number) for number, plan in enumerate(plans)),
-        )
+        ),
     }
 
 
@@ -142,12 +174,12 @@ def _server(plan: Plan, number: int) -> str:
     if plan.airflow_name:
         text = "fronts.airflow.tls: httpd would verify the name in the caller's Host, not Airflow's"
         _refuse(text, "put httpd on Airflow's machine, or take another front")
-    removed = sorted({*crossing.REMOVED, *crossing.SET, *_REMOTE_USER})
-    lines = [f"RequestHeader unset {name}" for one in removed for name in _spellings(one)]
-    for name in crossing.SET:
-        variable = name.upper()
-        lines.append(f'RequestHeader set {name} "expr=%{{reqenv:{variable}}}" "expr=-n reqenv(\'{variable}\')"')
-    hidden = [f"Header onsuccess unset {name}" for name in crossing.HIDDEN if name != _SERVER]
+    script = _SCRIPT.substitute(
+        passed=", ".join(f'["{name}"] = true' for name in sorted((*crossing.PASSED, *_FRAMING))),
+        set=", ".join(f'["{name}"] = "{name.upper()}"' for name in crossing.SET),
+        decision=edge.DECISION.upper(),
+    )
+    hidden = [f"Header onsuccess unset {name}" for name in crossing.HIDDEN]
     clients = f"    SSLCACertificateFile {plan.client_ca}\n    SSLVerifyClient require\n    SSLVerifyDepth 4\n"
     return _ONE.substitute(
         listen=_place(plan.listen),
@@ -163,18 +195,11 @@ def _server(plan: Plan, number: int) -> str:
         airflow_idle=UPSTREAM_IDLE_S,
         base=plan.base,
         subject=edge.SUBJECT.upper(),
-        headers="".join(f"    {line}\n" for line in lines),
+        script=textwrap.indent(script, " " * 8),
         hidden="".join(f"    {line}\n" for line in hidden),
         decision=edge.DECISION,
         variable=edge.DECISION.upper(),
     )
-
-
-def _spellings(name: str) -> Iterator[str]:
-    """The name as httpd and a WSGI server may read it; they are alike in upper and lower case."""
-    parts = name.split("-")
-    for joints in itertools.product("-_", repeat=len(parts) - 1):
-        yield "".join(itertools.chain(*zip(parts, (*joints, ""), strict=True)))
 
 
 def _refuse(text: str, hint: str) -> None:

@@ -9,6 +9,7 @@ Source: lighttpd 1.4.69, `gw_backend.c`, `mod_fastcgi.c`, `http_cgi.c`; its wiki
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -22,12 +23,14 @@ from authz.fronts.plan import Place, Plan
 from authz.fronts.values import plain
 
 FILE: Final = "lighttpd.conf"
-REQUEST: Final = "request.lua"
+REQUEST: Final = "request-{}.lua"
+"""One for each of `fronts`: their base paths differ."""
 RESPONSE: Final = "response.lua"
 _KIB: Final = 1024
 _MOST_HEAD: Final = 30 * _KIB
 """lighttpd sends all variables in one record of 64 KiB, and says most of a request twice."""
 _FRAMING: Final = ("connection", "content-length", "expect", "host", "transfer-encoding")
+_NO_LETTER: Final = re.compile(r"[^a-z0-9/]")  # in a pattern of Lua each of these may mean something
 _ASKED: Final = frozenset({"authorization"})  # of the caller; the rest that the gate reads, Airflow reads too
 
 
@@ -39,7 +42,7 @@ class _Text(Template):
 
 _ALL: Final = _Text(
     """\
-server.modules = ("mod_access", "mod_magnet", "mod_fastcgi", "mod_proxy", "mod_accesslog", "mod_openssl")
+server.modules = ("mod_magnet", "mod_fastcgi", "mod_proxy", "mod_accesslog", "mod_openssl")
 server.document-root = "/nonexistent"
 server.bind = "@{host}"
 server.port = @{port}
@@ -51,7 +54,8 @@ server.http-parseopts = (
     "header-strict" => "enable",
     "host-strict" => "enable",
     "host-normalize" => "disable",
-    "url-normalize" => "disable"
+    "url-normalize" => "disable",
+    "method-get-body" => "enable"
 )
 server.feature-flags = (
     "server.h2proto" => "disable",
@@ -78,17 +82,12 @@ $SERVER["socket"] == "@{listen}" {
     accesslog.escaping = "json"
     accesslog.format = "@{log}"
 
-    magnet.attract-raw-url-to = ("@{folder}/request.lua")
+    magnet.attract-raw-url-to = ("@{folder}/request-@{number}.lua")
     magnet.attract-response-start-to = ("@{folder}/response.lua")
     fastcgi.balance = "least-connection"
     fastcgi.server = ("" => (@{gate}))
     proxy.balance = "least-connection"
     proxy.server = ("/" => (@{airflow}))
-
-    # Airflow's task API is for workers, whatever the policy says.
-    $HTTP["url"] =~ "(?i)^@{base}/+execution([^a-z0-9_-]|$)" {
-        url.access-deny = ("")
-    }
 }
 """
 )
@@ -103,8 +102,13 @@ local passed = {@{passed}}
 local asked = {@{asked}}
 local set = {@{set}}
 local request = lighty.r
-if string.sub(request.req_attr["request.orig-uri"], 1, 1) ~= "/" then
+local path = string.match(request.req_attr["request.orig-uri"], "^[^?]*")
+if string.sub(path, 1, 1) ~= "/" then
     return 400
+end
+path = string.lower(lighty.c.urldec(path))
+if string.find(path, "^@{base}/+execution$") or string.find(path, "^@{base}/+execution[^a-z0-9_-]") then
+    return 404 -- Airflow's task API is for workers, whatever the policy says
 end
 local allowed = request.req_env["@{decision}"]
 local names = {}
@@ -154,29 +158,33 @@ def render(plans: Sequence[Plan], folder: Path) -> dict[str, str]:
     first = plans[0].listen
     if isinstance(first, SocketPath):
         raise ConfigError([Problem(FILE, 0, 0, "fronts.listen: a socket", "write an IP address and a port")])
-    variables = {name: name.upper() for name in crossing.SET}
     return {
         FILE: _ALL.substitute(
             host=f"[{first.host}]" if ":" in first.host else first.host,
             port=first.port,
             most_head=min(_MOST_HEAD, plans[0].header_kib * _KIB),
-            servers="".join(_server(plan, where) for plan in plans),
+            servers="".join(_server(plan, number, where) for number, plan in enumerate(plans)),
         ),
-        REQUEST: _REQUEST.substitute(
-            passed=", ".join(f'["{name}"] = true' for name in sorted((*crossing.PASSED, *_FRAMING))),
-            asked=", ".join(f'["{name}"] = true' for name in sorted(_ASKED)),
-            set=", ".join(f'["{name}"] = "{variable}"' for name, variable in variables.items()),
-            decision=variables[edge.DECISION],
-        ),
+        **{REQUEST.format(number): _request(plan) for number, plan in enumerate(plans)},
         RESPONSE: _RESPONSE.substitute(
             hidden=", ".join(f'"{name}"' for name in crossing.HIDDEN),
-            variable=variables[edge.DECISION],
+            variable=edge.DECISION.upper(),
             decision=edge.DECISION,
         ),
     }
 
 
-def _server(plan: Plan, folder: str) -> str:
+def _request(plan: Plan) -> str:
+    return _REQUEST.substitute(
+        passed=", ".join(f'["{name}"] = true' for name in sorted((*crossing.PASSED, *_FRAMING))),
+        asked=", ".join(f'["{name}"] = true' for name in sorted(_ASKED)),
+        set=", ".join(f'["{name}"] = "{name.upper()}"' for name in crossing.SET),
+        decision=edge.DECISION.upper(),
+        base=_NO_LETTER.sub(r"%\g<0>", plan.base.lower()),
+    )
+
+
+def _server(plan: Plan, number: int, folder: str) -> str:
     sockets = [place for place in plan.fastcgi if isinstance(place, SocketPath)]  # there the gate takes the address
     check, idle = math.ceil(plan.check_s), plan.idle_s
     gate = f'"mode" => "authorizer", "check-local" => "disable", "connect-timeout" => 1, "read-timeout" => {check}'
@@ -194,12 +202,12 @@ def _server(plan: Plan, folder: str) -> str:
         idle=idle,
         access_log=plan.access_log or "/dev/stdout",
         folder=folder,
+        number=number,
         gate=", ".join(f'({_place(place)}, {gate}, "disable-time" => 1)' for place in sockets or plan.fastcgi),
         airflow=", ".join(
             f'({_place(place)}, "connect-timeout" => 2, "read-timeout" => {idle}, "disable-time" => 1)'
             for place in plan.airflow
         ),
-        base=plan.base,
     )
 
 

@@ -39,11 +39,12 @@ def test_a_question_is_answered_and_the_connection_ends(running):
 def test_many_requests_on_a_connection_that_the_server_keeps(running):
     """Also what comes of one that is over: lighttpd ends a standard input that nobody reads."""
     with Server(place(running)) as server:
+        late = b""
         for number in range(300):
             request = number % 7 + 1
-            answer = server.send(about(f"/{number}", request)).answer(request)
+            answer = server.send(late + about(f"/{number}", request)).answer(request)
             assert said(answer) == f"answer:{number}"
-            server.send(record(fastcgi.STDIN, b"", request) + record(fastcgi.STDIN, b"late", request))
+            late = record(fastcgi.STDIN, b"", request) + record(fastcgi.STDIN, b"late", request)
 
 
 def test_many_connections_are_all_answered_each_with_its_own(running):

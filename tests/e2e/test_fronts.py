@@ -12,13 +12,14 @@ import pytest
 
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonical_host, canonicalise
+from authz.fronts.render import OVER_FASTCGI
 from tests.attacks import corpus
 from tests.e2e.front_site import HOST, KEY, STARTS, FrontSite
 from tests.e2e.raw_http import request
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
-FRONTS = sorted(STARTS)
+FRONTS = sorted({*STARTS} - OVER_FASTCGI)  # of those: test_front_fastcgi.py
 DAGS, POOLS, HEALTH = "/api/v2/dags", "/api/v2/pools", "/api/v2/monitor/health"
 FORGED = "forged-by-the-caller"
 
@@ -200,7 +201,7 @@ def test_what_is_ambiguous_or_claims_another_request_is_not_served(site, head):
     "target", ["/execution/", "/Execution/x", "/%65xecution", "//execution", "/execution%2frun", "/execution"]
 )
 def test_airflows_api_for_tasks_is_not_there_whatever_the_policy_says(site, target):
-    assert site.get(target, site.bearer("data-ops")).status in {400, 404}
+    assert site.get(target, site.bearer("data-ops")).status in {400, 403, 404}  # 403 of Apache httpd
     assert site.upstream.requests == []
 
 
@@ -284,7 +285,7 @@ def mutated(seed, count, callers):
         "/execution/x",
     ]
     tricks = ["/", "//", "/.", "/..", "/../", "/%2e%2e/", "%2f", "%2F", "%5c", "\\", ";x", ";/../", "%00", "%0a", "%0d%0a", "?", "#", "%23", "%3f",
-              "%25", "%252f", "%20", "%", "%zz", "\t", "é", "%C3%A9", "{a}", "$a", "\"", "<", "|", "^", "`", "@", ":", "+", ",", "=", "&", "~", "*"]  # fmt: skip
+              "%25", "%252f", "%20", "%", "%zz", "\t", "é", "%C3%A9", "{a}", "$a", '"', "<", "|", "^", "`", "@", ":", "+", ",", "=", "&", "~", "*"]  # fmt: skip
     odd = corpus.targets()
     more = [
         "X-Original-URL: /api/v2/monitor/health", "X-HTTP-Method-Override: GET", "X-Forwarded-Host: a", "Connection: close",
