@@ -25,6 +25,7 @@ CAPABILITIES = {
     "tests/e2e/test_backchannel.py": "sessions that the provider ends",
     "tests/e2e/test_egress_ways.py": "calls of tasks through Envoy",
     "tests/e2e/test_credentials.py": "credentials that Envoy adds",
+    "tests/e2e/test_fronts.py": "nginx and Caddy as fronts",
     "tests/e2e/test_tracing.py": "traces of Envoy and the gate",
     "tests/integration/test_alerts.py": "alerts",
     "tests/integration/test_auth_manager.py": "Airflow with the auth manager",

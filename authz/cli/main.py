@@ -99,6 +99,7 @@ def main() -> None:
       authz check GET /api/v2/dags --group data-readers
       authz explain POST /api/v2/dags/sales_daily/dagRuns --client sales-etl
       authz envoy --settings authz.yaml          the Envoy configuration to run
+      authz front nginx --settings authz.yaml    that of another front
       authz serve --settings authz.yaml          answer Envoy's checks
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now

@@ -117,6 +117,7 @@ def _server(plan: Plan, number: int) -> Json:
         "errors": {
             "routes": [
                 {"match": [_error(413)], "handle": [_said(413, "body_too_large")], "terminal": True},
+                {"match": [_DECIDED_ALREADY], "handle": [_said(503, "airflow_unavailable")], "terminal": True},
                 {"handle": [_said(503, "unavailable")]},
             ]
         },
@@ -129,6 +130,8 @@ _QUESTIONABLE: Final[Json] = {
     "vars_regexp": {"{http.request.orig_uri}": {"pattern": "^/"}},
     "not": [{"vars": {"{http.request.hostport}": [""]}}],
 }
+
+_DECIDED_ALREADY: Final[Json] = {"vars_regexp": {_DECIDED: {"pattern": "."}}}
 
 
 def _execution(plan: Plan) -> Json:

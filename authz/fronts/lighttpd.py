@@ -20,7 +20,6 @@ from authz.core.addresses import SocketPath
 from authz.core.errors import ConfigError, Problem
 from authz.fronts import crossing
 from authz.fronts.plan import Place, Plan
-from authz.fronts.values import plain
 
 FILE: Final = "lighttpd.conf"
 REQUEST: Final = "request-{}.lua"
@@ -149,12 +148,11 @@ def render(plans: Sequence[Plan], folder: Path) -> dict[str, str]:
     """The files of this front by their names.
 
     Raises:
-        ConfigError: Airflow over TLS, or a folder that cannot stand in the configuration.
+        ConfigError: Airflow over TLS.
     """
     if any(plan.airflow_name for plan in plans):
         text = "fronts.airflow.tls: mod_proxy of lighttpd speaks no TLS to Airflow"
         raise ConfigError([Problem(FILE, 0, 0, text, "put lighttpd on Airflow's machine, or take another front")])
-    where = plain(str(folder), "--output", FILE)
     first = plans[0].listen
     if isinstance(first, SocketPath):
         raise ConfigError([Problem(FILE, 0, 0, "fronts.listen: a socket", "write an IP address and a port")])
@@ -163,7 +161,7 @@ def render(plans: Sequence[Plan], folder: Path) -> dict[str, str]:
             host=f"[{first.host}]" if ":" in first.host else first.host,
             port=first.port,
             most_head=min(_MOST_HEAD, plans[0].header_kib * _KIB),
-            servers="".join(_server(plan, number, where) for number, plan in enumerate(plans)),
+            servers="".join(_server(plan, number, folder) for number, plan in enumerate(plans)),
         ),
         **{REQUEST.format(number): _request(plan) for number, plan in enumerate(plans)},
         RESPONSE: _RESPONSE.substitute(
@@ -184,7 +182,7 @@ def _request(plan: Plan) -> str:
     )
 
 
-def _server(plan: Plan, number: int, folder: str) -> str:
+def _server(plan: Plan, number: int, folder: Path) -> str:
     sockets = [place for place in plan.fastcgi if isinstance(place, SocketPath)]  # there the gate takes the address
     check, idle = math.ceil(plan.check_s), plan.idle_s
     gate = f'"mode" => "authorizer", "check-local" => "disable", "connect-timeout" => 1, "read-timeout" => {check}'
@@ -201,7 +199,7 @@ def _server(plan: Plan, number: int, folder: str) -> str:
         request_kib=math.ceil(plan.request_bytes / _KIB),
         idle=idle,
         access_log=plan.access_log or "/dev/stdout",
-        folder=folder,
+        folder=folder,  # a plain word: `authz.fronts.render`
         number=number,
         gate=", ".join(f'({_place(place)}, {gate}, "disable-time" => 1)' for place in sockets or plan.fastcgi),
         airflow=", ".join(

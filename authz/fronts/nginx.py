@@ -102,7 +102,7 @@ _ONE: Final = _Text(
         proxy_redirect off;
         proxy_ignore_headers X-Accel-Redirect X-Accel-Expires X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
 
-        # The gate judges targets that begin with a slash. Others (absolute form, CONNECT) are no requests here.
+        # The gate evaluates targets that begin with a slash. Others (absolute form, CONNECT) are no requests here.
         if ($request !~ "^[^ ]+ /") {
             return 400 '{"error":"bad_request"}';
         }

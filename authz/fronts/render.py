@@ -10,6 +10,7 @@ from typing import Final
 from authz.core.errors import ConfigError, Problem
 from authz.fronts import apache, caddy, lighttpd, nginx
 from authz.fronts.plan import Plan, plans
+from authz.fronts.values import plain
 from authz.settings import Settings
 
 OVER_FASTCGI: Final = frozenset({"apache", "lighttpd"})
@@ -33,6 +34,7 @@ def render(front: str, settings: Settings, file: str, folder: Path) -> Mapping[s
     """
     if not settings.fronts:
         raise ConfigError([Problem(file, 0, 0, "there are no `fronts`", "say where one listens: docs/settings.md")])
+    plain(str(folder), "the folder", file)
     made = plans(settings, file)
     key = "fastcgi" if front in OVER_FASTCGI else "listen"
     for plan in made:

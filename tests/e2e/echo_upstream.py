@@ -3,6 +3,7 @@
 It reads HTTP/1.1 itself: what reached the upstream is the tests' oracle, and a library would have interpreted it.
 """
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -46,6 +47,7 @@ class EchoUpstream:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
+        self._connections: set[socket.socket] = set()
         upstream = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -64,9 +66,18 @@ class EchoUpstream:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that goes away is no error here."""
 
-        self._server = Server((host, port), Handler)
+        self._make = lambda where: Server(where, Handler)
+        self._listen((host, port))
+
+    def _listen(self, where: tuple[str, int]) -> None:
+        self._server = self._make(where)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
+
+    def open(self) -> None:
+        """Listen again, after `close`."""
+        host, _, port = self.address.rpartition(":")
+        self._listen((host, int(port)))
 
     @property
     def address(self) -> str:
@@ -84,6 +95,9 @@ class EchoUpstream:
 
     def close(self) -> None:
         self._server.shutdown()
+        for connection in [*self._connections]:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join()
 
@@ -94,6 +108,7 @@ class EchoUpstream:
         self.close()
 
     def _serve(self, stream: BinaryIO, connection: socket.socket) -> None:
+        self._connections.add(connection)
         while received := _read(stream):
             self.requests.append(received)
             if received.all("upgrade"):

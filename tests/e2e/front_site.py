@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from authz import settings
 from authz.fronts.render import render
-from tests.e2e.certificates import Authority
+from tests.e2e.certificates import Authority, Pair
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
@@ -50,21 +50,22 @@ rules:
   - {{id: everything, plane: inbound, roles: [op], paths: ["/**"]}}
   - {{id: no-pools, deny: true, plane: inbound, roles: [op], paths: ["/api/v2/pools", "/api/v2/pools/**"]}}
 """
+_OVER_TCP = '- {{{{listen: "127.0.0.1:{}", audience: airflow}}}}'
 _FRONTED = """
 http_check:
   listen: ["unix:@folder/http.sock"]
   fastcgi:
     - {{listen: "unix:@folder/fastcgi.sock", audience: airflow}}
-    - {{listen: "127.0.0.1:@fastcgi", audience: airflow}}
+    @fastcgi
   client_address: x-real-ip
   audiences: [{{name: airflow, audience: airflow, @audience}}]
+  workers: @workers
 fronts:
   - name: airflow
     listen: 127.0.0.1:@port
-    tls: {{certificate: "@certificate", key: "@key"}}
+    tls: {{certificate: "@certificate", key: "@key"@client_ca}}
     airflow: {{address: "@upstream", @airflow}}
     access_log: "@folder/access.log"
-    @front
 """
 
 
@@ -113,7 +114,8 @@ STARTS: Mapping[str, Callable[[Path], list[str]]] = {
 
 
 class FrontSite:
-    """Starts gate, upstream and front on entry. `front`, `audience` and `airflow` are more keys of those sections."""
+    """Starts gate, upstream and front on entry. `audience` and `airflow` are more keys of those sections,
+    `workers` is how many answer checks; `airflow_at` is another address than that of the upstream that remembers."""
 
     def __init__(
         self,
@@ -121,23 +123,35 @@ class FrontSite:
         idp: Any,
         name: str,
         *,
-        front: str = "",
         audience: str = "",
         airflow: str = "",
+        workers: int = 1,
         upstream_tls: ssl.SSLContext | None = None,
+        airflow_at: str = "",
+        client_ca: Path | None = None,
+        client: Pair | None = None,
     ) -> None:
         self.folder, self.idp, self.name = folder, idp, name
         folder.mkdir(parents=True, exist_ok=True)
         self.authority = Authority(folder)
         self.pair = self.authority.issue(HOST)
         self.tls = ssl.create_default_context(cafile=str(self.authority.ca))
+        if client:
+            self.tls.load_cert_chain(client.certificate, client.key)
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
-            "folder": folder / "gate", "fastcgi": free_port(), "audience": audience, "airflow": airflow, "front": front,
+            "folder": folder / "gate",
+            "fastcgi": _OVER_TCP.format(free_port()) if workers == 1 else "",
+            "audience": audience,
+            "airflow": airflow,
+            "workers": workers,
             "port": self.port,
-            "certificate": self.pair.certificate, "key": self.pair.key, "upstream": self.upstream.address,
-        }  # fmt: skip
+            "client_ca": f', client_ca: "{client_ca}"' if client_ca else "",
+            "certificate": self.pair.certificate,
+            "key": self.pair.key,
+            "upstream": airflow_at or self.upstream.address,
+        }
         text = SETTINGS + _FRONTED
         for key, value in values.items():
             text = text.replace(f"@{key}", str(value))

@@ -3,7 +3,7 @@
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 TIMEOUT = 15.0
 
@@ -84,6 +84,12 @@ class Connection:
             return self._stream.read(1) == b""
         except ConnectionResetError:
             return True
+
+    @property
+    def certificate(self) -> dict[str, Any]:
+        """What the server has shown."""
+        assert isinstance(self._socket, ssl.SSLSocket)
+        return self._socket.getpeercert() or {}
 
     @property
     def protocol(self) -> str | None:

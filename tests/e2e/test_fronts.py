@@ -270,6 +270,25 @@ def test_the_access_log_has_the_decision_and_no_query_and_no_token(site):
     assert "Bearer" not in text
 
 
+TRICKS = (
+    "/ // /. /.. /../ /%2e%2e/ %2f %2F %5c \\ ;x ;/../ %00 %0a %0d%0a ? # %23 %3f %25 %252f %20 % %zz \t é %C3%A9"
+    ' {a} $a " < | ^ ` @ : + , = & ~ *'
+)
+MORE = [
+    *("X-Original-URL: /api/v2/monitor/health", "X-HTTP-Method-Override: GET", "X-Forwarded-Host: a", "Via: 1.1 a"),
+    *("Connection: close", "Connection: x-authz-assertion", "Transfer-Encoding: identity", "Content-Length: 0"),
+    *(
+        "Expect: 100-continue",
+        "X_Authz_User: root",
+        "X-Authz-Subject: root",
+        "X-Authz-Assertion: a.b.c",
+        "Te: trailers",
+    ),
+    *("Host: other.test", "Authorization: Basic YTpi", "Accept: text/html", "Range: bytes=0-1", "Max-Forwards: 0"),
+    *("Upgrade: h2c", "Cookie: _token=x", "X-Authz-Roles : op", "Forwarded: for=1;host=b"),
+]
+
+
 def mutated(seed, count, callers):
     """Raw requests around what is allowed and denied here: target, head lines, framing, method, version."""
     chosen = random.Random(seed)  # noqa: S311 a test's corpus
@@ -284,15 +303,7 @@ def mutated(seed, count, callers):
         "/x/y",
         "/execution/x",
     ]
-    tricks = ["/", "//", "/.", "/..", "/../", "/%2e%2e/", "%2f", "%2F", "%5c", "\\", ";x", ";/../", "%00", "%0a", "%0d%0a", "?", "#", "%23", "%3f",
-              "%25", "%252f", "%20", "%", "%zz", "\t", "é", "%C3%A9", "{a}", "$a", '"', "<", "|", "^", "`", "@", ":", "+", ",", "=", "&", "~", "*"]  # fmt: skip
-    odd = corpus.targets()
-    more = [
-        "X-Original-URL: /api/v2/monitor/health", "X-HTTP-Method-Override: GET", "X-Forwarded-Host: a", "Connection: close",
-        "Connection: x-authz-assertion", "Transfer-Encoding: identity", "Content-Length: 0", "Expect: 100-continue", "X_Authz_User: root",
-        "X-Authz-Subject: root", "X-Authz-Assertion: a.b.c", "Host: other.test", "Authorization: Basic YTpi", "Accept: text/html", "Range: bytes=0-1",
-        "Upgrade: h2c", "Cookie: _token=x", "Te: trailers", "X-Authz-Roles : op", "Forwarded: for=1;host=b", "Via: 1.1 a", "Max-Forwards: 0",
-    ]  # fmt: skip
+    odd, tricks, more = corpus.targets(), TRICKS.split(" "), MORE
     for number in range(count):
         target = chosen.choice(bases)
         kind = chosen.random()

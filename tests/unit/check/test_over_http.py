@@ -70,12 +70,30 @@ def test_what_is_no_address_is_none(value):
         (b"http://x/check/airflow/api", None),
         (b"/check/air%66low/api", None),
         (b"", None),
+        (b"/check/@POST/airflow/api", b"/api"),
+        (b"/check/@POST/airflow//check/@GET/airflow/", b"//check/@GET/airflow/"),
+        (b"/check/@/airflow/api", None),
+        (b"/check/@POST", None),
+        (b"/check/@POST/airflow", None),
+        (b"/check/@POST//airflow/api", None),
+        (b"/check/@POST/@GET/airflow/api", None),
+        (b"/check/airflow@GET/api", None),
     ],
 )
 def test_the_target_is_all_behind_the_name(target, found):
     routes = Routes({"airflow": Route(INBOUND)})
     made = routes.find(target)
     assert (made and made[1]) == found
+
+
+def test_a_method_in_the_path_is_that_of_the_request_and_is_asked_with_get_alone():
+    """Some fronts send the caller's body with any other method."""
+    routes = Routes({"airflow": Route(INBOUND)})
+    route, target = routes.find(b"/check/@POST/airflow/api")
+    asked = pb.CheckRequest.FromString(route.message("GET", target, [(b"host", b"a.test")]))
+    assert (asked.attributes.request.http.method, asked.attributes.request.http.path) == ("POST", "/api")
+    assert [route.message(method, target, [(b"host", b"a.test")]) for method in ("POST", "DELETE", "get")] == [None] * 3
+    assert route.answer(b"").status == 503
 
 
 def test_an_allow_has_every_identity_header():

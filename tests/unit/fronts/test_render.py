@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from authz import settings
+from authz.cli.main import main
 from authz.core.edge import IDENTITY_HEADERS
 from authz.core.errors import ConfigError
 from authz.fronts.render import FRONTS, OVER_FASTCGI, render
@@ -61,7 +63,8 @@ def test_fronts_need_the_check_over_http():
 @pytest.mark.parametrize("name", OVER_HTTP)
 def test_a_front_says_where_it_listens_asks_and_forwards(name):
     text = rendered(name)
-    for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", "/run/authz/http.sock", "/check/airflow", "8080"):
+    assert {"nginx": "/check/airflow$request_uri", "caddy": "/check/@{http.request.method}/airflow/"}[name] in text
+    for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", "/run/authz/http.sock", "8080"):
         assert value in text
     assert [one for one in IDENTITY_HEADERS if one not in text.lower()] == []
     assert text == rendered(name)
@@ -93,6 +96,23 @@ def test_a_value_that_could_break_out_is_refused(name, text, key):
     front = f"{{name: airflow, listen: '0.0.0.0:8443', tls: {{{tls}}}, airflow: {{{airflow}}}{log}}}"
     with pytest.raises(ConfigError, match="cannot stand in a front's configuration"):
         rendered(name, fronts=front, folder=folder)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_a_folder_that_could_break_out_is_refused(name):
+    with pytest.raises(ConfigError, match="cannot stand in a front's configuration"):
+        render(name, load(), "authz.yaml", Path("/etc/{env.HOME}"))
+
+
+def test_the_command_prints_or_writes(tmp_path):
+    (tmp_path / "authz.yaml").write_text(f"version: 1\nhttp_check: {{{HTTP}}}\nfronts: [{FRONT}]\n")
+    arguments = ["front", "nginx", "--settings", str(tmp_path / "authz.yaml")]
+    printed = CliRunner().invoke(main, arguments)
+    assert (printed.exit_code, "auth_request" in printed.stdout) == (0, True)
+    written = CliRunner().invoke(main, [*arguments, "--output", str(tmp_path / "made")])
+    assert (written.exit_code, written.stdout) == (0, "")
+    assert (tmp_path / "made" / "nginx.conf").read_text() == printed.stdout
+    assert CliRunner().invoke(main, ["front", "apache-traffic-server"]).exit_code == 2
 
 
 @pytest.mark.parametrize("name", OVER_HTTP)
@@ -144,12 +164,7 @@ def test_lighttpd_asks_every_worker_and_prefers_sockets():
     assert "9192" not in text
 
 
-def test_a_folder_that_lighttpds_scripts_cannot_be_in_is_refused():
-    with pytest.raises(ConfigError, match="cannot stand"):
-        render("lighttpd", load(http=f"{SOCKET}, {AUDIENCES}"), "authz.yaml", Path('/etc/a"b'))
-
-
-def test_apache_removes_every_spelling_of_an_identity():
-    text = rendered("apache")
-    for name in ("x_authz_subject", "x-authz_subject", "x_authz-subject", "x-authz-subject", "x_remote_user", "cookie"):
-        assert f"RequestHeader unset {name}\n" in text
+def test_a_base_path_is_no_pattern():
+    """In the script it is in a pattern of Lua, where `-` and `.` mean something."""
+    base = f"{SOCKET}, {AUDIENCES.replace('{name: airflow}', '{name: airflow, base_path: /a-b.c}')}"
+    assert '"^/a%-b%.c/+execution$"' in rendered("lighttpd", http=base)

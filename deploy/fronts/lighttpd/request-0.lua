@@ -3,6 +3,14 @@ local passed = {["accept"] = true, ["accept-encoding"] = true, ["accept-language
 local asked = {["authorization"] = true}
 local set = {["x-authz-subject"] = "X-AUTHZ-SUBJECT", ["x-authz-user"] = "X-AUTHZ-USER", ["x-authz-issuer"] = "X-AUTHZ-ISSUER", ["x-authz-client"] = "X-AUTHZ-CLIENT", ["x-authz-roles"] = "X-AUTHZ-ROLES", ["x-authz-dag"] = "X-AUTHZ-DAG", ["x-authz-run"] = "X-AUTHZ-RUN", ["x-authz-task"] = "X-AUTHZ-TASK", ["x-authz-identity"] = "X-AUTHZ-IDENTITY", ["x-authz-assertion"] = "X-AUTHZ-ASSERTION", ["x-authz-decision"] = "X-AUTHZ-DECISION"}
 local request = lighty.r
+local path = string.match(request.req_attr["request.orig-uri"], "^[^?]*")
+if string.sub(path, 1, 1) ~= "/" then
+    return 400
+end
+path = string.lower(lighty.c.urldec(path))
+if string.find(path, "^/+execution$") or string.find(path, "^/+execution[^a-z0-9_-]") then
+    return 404 -- Airflow's task API is for workers, whatever the policy says
+end
 local allowed = request.req_env["X-AUTHZ-DECISION"]
 local names = {}
 for name in pairs(request.req_header) do
