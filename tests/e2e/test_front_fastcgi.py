@@ -4,10 +4,12 @@ The oracle is what the upstream received, byte for byte, and what the gate recor
 by the same tests (`test_fronts.py`), on the sites of this file.
 """
 
+import contextlib
 import itertools
 import random
 import signal
 import socket
+import ssl
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ import pytest
 
 from authz.core import edge
 from authz.fronts import crossing
+from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.front_site import HOST, KEY, FrontSite
 from tests.e2e.raw_http import Connection
@@ -32,6 +35,8 @@ from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     test_websockets_are_not_let_through,
     test_what_airflow_may_not_say_does_not_reach_a_caller,
 )
+from tests.e2e.test_fronts_changes import refused
+from tests.support import fastcgi
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
@@ -274,6 +279,56 @@ def test_what_is_served_is_what_the_gate_allowed(site):
     assert served == {}
     assert min(counts[kind] for kind in ("served", "denied", "refused")) >= 100, counts
     assert counts["served"] + counts["denied"] >= 300, counts
+
+
+@pytest.mark.parametrize("name", ["lighttpd", "apache"])
+def test_certificates_of_callers_and_a_base_path(idp, tmp_path, name):
+    authority = Authority(tmp_path)
+    caller = authority.issue("caller")
+    options = {"client_ca": authority.ca, "client": caller, "audience": "base_path: /airflow"}
+    with FrontSite(tmp_path / "site", idp, name, **options) as site:
+        assert site.get("/airflow/api/v2/dags", site.bearer("data-readers")).status == 200
+        assert site.upstream.only.target == "/airflow/api/v2/dags"
+        assert site.get("/api/v2/dags", site.bearer("data-readers")).status == 403
+        assert site.get("/airflow/execution/x", site.bearer("data-ops")).status in {403, 404}
+        assert refused(site.address, ssl.create_default_context(cafile=str(site.authority.ca)))
+        assert len(site.upstream.requests) == 1
+
+
+@pytest.fixture
+def one_answer():
+    """Answers the next FastCGI request with these bytes, as something that is not this gate."""
+
+    @contextlib.contextmanager
+    def answering(path, data):
+        def answer():
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(data)
+
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            thread = threading.Thread(target=answer)
+            thread.start()
+            yield
+            thread.join(10)
+
+    return answering
+
+
+def test_lighttpd_takes_an_end_without_a_status_for_an_allow(idp, tmp_path, one_answer):
+    """Why the engine never sends one (`authz/engine/fastcgi_connection.py`), whatever the end says: here OVERLOADED."""
+    end = fastcgi.record(fastcgi.END, bytes([0, 0, 0, 0, 2, 0, 0, 0]))
+    refusal = fastcgi.record(fastcgi.STDOUT, b"Status: 503\r\n\r\n")
+    with FrontSite(tmp_path, idp, "lighttpd") as site:
+        site.gate.stop()
+        path = site.gate.folder / "fastcgi.sock"
+        for data, status in ((end, 200), (refusal + end, 503)):
+            path.unlink(missing_ok=True)
+            with one_answer(path, data):
+                assert site.get("/api/v2/pools").status == status
+        assert len(site.upstream.requests) == 1
 
 
 def serial(site):
