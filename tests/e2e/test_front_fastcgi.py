@@ -286,7 +286,10 @@ def test_certificates_of_callers_and_a_base_path(idp, tmp_path, name):
     authority = Authority(tmp_path)
     caller = authority.issue("caller")
     options = {"client_ca": authority.ca, "client": caller, "audience": "base_path: /airflow"}
-    with FrontSite(tmp_path / "site", idp, name, **options) as site:
+    made = FrontSite(tmp_path / "site", idp, name, **options)
+    with made.pair.certificate.open("ab") as chain:  # without one lighttpd looks for it among the callers' authorities
+        chain.write(made.authority.ca.read_bytes())
+    with made as site:
         assert site.get("/airflow/api/v2/dags", site.bearer("data-readers")).status == 200
         assert site.upstream.only.target == "/airflow/api/v2/dags"
         assert site.get("/api/v2/dags", site.bearer("data-readers")).status == 403
