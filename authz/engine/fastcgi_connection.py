@@ -21,7 +21,7 @@ class ParamsRoute(Protocol):
     """What the requests at one address are about; `authz.check.wire.over_fastcgi.ParamsRoute`."""
 
     def message(self, params: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-        """The CheckRequest; None if the request is none that can be judged."""
+        """The CheckRequest; None if the request is none that can be evaluated."""
         ...
 
     def answer(self, response: bytes) -> HttpAnswer:

@@ -1,7 +1,7 @@
 """FastCGI 1.0 records and name-value pairs, as an application reads and writes them (fast-cgi.github.io/spec).
 
 Law: pure. Bytes of an incomplete record are kept, and never more than one: a length says at most 65,535 bytes (§3.3).
-What is no record ends the connection, because nobody can say where the next one begins.
+What is no record ends the connection, because it is unknown where the next one begins.
 """
 
 import struct

@@ -26,7 +26,7 @@ class Route(Protocol):
     """What a question is about; `authz.check.wire.over_http.Route`."""
 
     def message(self, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> bytes | None:
-        """The CheckRequest; None if the request is none that can be judged."""
+        """The CheckRequest; None if the request is none that can be evaluated."""
         ...
 
     def answer(self, response: bytes) -> HttpAnswer:

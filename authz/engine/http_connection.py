@@ -4,7 +4,7 @@ Law: what is no HTTP/1.1 request without a body is refused, and the connection e
 differently is not answered. Answers have the order of the requests. What one connection may hold and how long it may
 be silent is bounded; nothing here waits.
 The parser is Node's (llhttp, by httptools): uvicorn and aiohttp hand out a target that was split and decoded, and the
-target has to be judged byte by byte. A server around them would also cost twice the check (docs/performance.md).
+target has to be evaluated byte by byte. A server around them would also cost twice the check (docs/performance.md).
 """
 
 from collections import deque

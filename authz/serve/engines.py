@@ -62,7 +62,7 @@ def http_routes(section: HttpCheck) -> Routes:
 
 
 def fastcgi_routes(section: HttpCheck) -> list[tuple[str, over_fastcgi.ParamsRoute]]:
-    """Where FastCGI servers ask, and about what. Over TCP nobody says where a caller is: anyone here may ask there."""
+    """Where FastCGI servers ask, and about what. Over TCP no caller has an address: anyone here may ask there."""
     audiences = {one.name: one for one in section.audiences}
     made = []
     for one in section.fastcgi:

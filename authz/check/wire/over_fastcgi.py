@@ -33,7 +33,7 @@ class ParamsRoute:
     """What the requests at one address are about.
 
     Args:
-        route: as for HTTP; its plane is inbound. Its `client_address` is `ADDRESS` where the server is believed.
+        route: as for HTTP; its plane is inbound. Its `client_address` is `ADDRESS` where the server is trusted.
     """
 
     def __init__(self, route: Route) -> None:
