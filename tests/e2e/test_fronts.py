@@ -6,6 +6,7 @@ Raw bytes in, raw bytes out: what the upstream received is the oracle, and the g
 import json
 import random
 import ssl
+import threading
 
 import jwt
 import pytest
@@ -67,6 +68,43 @@ def test_a_body_reaches_airflow_and_is_not_part_of_the_question(site):
     data = request(DAGS, site.bearer("data-ops"), "Transfer-Encoding: chunked", method="PATCH", host=HOST)
     assert site.send(data + chunks).status == 200
     assert site.upstream.requests[1].body == b"hello"
+
+
+def test_a_body_that_is_too_long_is_refused(site):
+    """nginx says so before it asks. Caddy counts what it passes on: Airflow gets no whole request."""
+    said = site.get("/open", site.bearer("data-ops"), method="POST", body=b"a" * 1_500_000)
+    assert said.status == 413
+    assert site.name == "caddy" or site.upstream.requests == []
+    assert all(len(one.body) < int(one.all("content-length")[0]) for one in site.upstream.requests)
+
+
+def test_trailers_are_no_headers(site):
+    chunks = f"1\r\na\r\n0\r\nX-Authz-Subject: {FORGED}\r\n\r\n".encode()
+    lines = (site.bearer("data-ops"), "Transfer-Encoding: chunked", "Trailer: X-Authz-Subject")
+    assert site.send(request("/open", *lines, method="POST", host=HOST) + chunks).status == 200
+    assert (site.upstream.only.body, site.upstream.only.all("x-authz-subject")) == (b"a", ["id-ann"])
+    assert site.name == "caddy" or site.upstream.only.trailers == b""
+
+
+def test_an_answer_is_passed_on_while_it_comes(site):
+    """Airflow's logs are streams."""
+    site.upstream.stream = ends = threading.Event()
+    with site.connect() as connection:
+        connection.send(request(DAGS, site.bearer("data-readers"), host=HOST))
+        while connection.line():
+            pass
+        assert (connection.line(), connection.line()) == (b"5", b"first")
+        ends.set()
+        assert (connection.line(), connection.line(), connection.line()) == (b"4", b"last", b"0")
+
+
+def test_connections_are_kept_on_both_sides(site):
+    before = len(site.upstream.connections)
+    with site.connect() as connection:
+        for _ in range(20):
+            connection.send(request(DAGS, site.bearer("data-readers"), host=HOST))
+            assert connection.response().status == 200
+    assert len(site.upstream.connections) - before <= 2
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

@@ -1,4 +1,5 @@
-"""Every key of the settings does something: changing it changes what Envoy is given, or what `authz serve` is made of.
+"""Every key of the settings does something: changing it changes what Envoy or another front is given, or what
+`authz serve` is made of.
 
 The keys come from the JSON Schema, so that a new one is looked at without being named here. What is served is compared
 by the objects that the command `serve` builds from the file; the settings themselves are not looked into, because a
@@ -25,6 +26,7 @@ from authz.engine import choose
 from authz.envoy_config.bootstrap import bootstrap
 from authz.envoy_config.provider import Provider, complete
 from authz.envoy_config.secrets import sds_files
+from authz.fronts.render import FRONTS, render
 from authz.keys import SystemClock
 from authz.serve.app import App
 from authz.serve.log_writer import LogWriter
@@ -160,6 +162,22 @@ http_check:
     - {{name: orders, plane: egress, destination: orders}}
 """
 
+# And fronts on the gate's own machine.
+BESIDE = """
+version: 1
+workers: 1
+listen: ["unix:{folder}/authz.sock"]
+admin: {{listen: "unix:{folder}/admin.sock"}}
+http_check:
+  listen: ["unix:{folder}/http.sock"]
+  audiences: [{{name: airflow}}, {{name: other}}]
+fronts:
+  - name: airflow
+    listen: 127.0.0.1:8443
+    tls: {{certificate: front.pem, key: front.key, client_ca: callers.pem}}
+    airflow: {{address: "127.0.0.1:8080", tls: true, tls_ca: {ca}, tls_name: airflow.test}}
+"""
+
 
 # Descriptors and inodes: the system chooses their numbers, by what else is there just then.
 NUMBERS = {"_alive", "_descriptor", "_identity", "_lock"}
@@ -182,8 +200,9 @@ class Made:
         self._file.write_text(json.dumps(document))
 
     def for_envoy(self):
-        if settings.load(self._file).envoy is None:
-            return []
+        read = settings.load(self._file)
+        if read.envoy is None:
+            return [render(name, read, str(self._file), self.folder) for name in FRONTS if read.fronts]
         made = complete(settings.load(self._file), str(self._file), discover)
         planes = {"inbound": None, "egress": None, "execution": None}
         alone = [{**planes, one: getattr(made.edge, one)} for one in planes if getattr(made.edge, one)]
@@ -312,7 +331,8 @@ def worlds(tmp_path_factory):
         patch.setattr(Supervisor, "run", lambda supervisor: built.append(supervisor) or 0)
         patch.setattr(logging, "basicConfig", lambda **named: built.append(named))
         yield [
-            World(text, Made(tmp_path_factory.mktemp("settings"), built)) for text in (COMPLETE, PLAIN, LOGGED, FRONTED)
+            World(text, Made(tmp_path_factory.mktemp("settings"), built))
+            for text in (COMPLETE, PLAIN, LOGGED, FRONTED, BESIDE)
         ]
 
 
