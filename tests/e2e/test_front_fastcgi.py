@@ -7,6 +7,7 @@ by the same tests (`test_fronts.py`), on the sites of this file.
 import contextlib
 import itertools
 import random
+import re
 import signal
 import socket
 import ssl
@@ -40,6 +41,7 @@ from tests.support import fastcgi
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
+ABSOLUTE = re.compile(r"^http://[^/?]*")
 LONGEST = 1024
 """Of a path that is recorded whole."""
 SEED = 20261130
@@ -270,7 +272,8 @@ def test_what_is_served_is_what_the_gate_allowed(site):
         [one] = received
         assert record, shot
         assert (record["decision"], [record["id"]]) == ("allow", one.all(edge.DECISION)), shot
-        asked = target.removeprefix("http://gate.test")  # lighttpd takes a target with its own name for the path in it
+        asked = ABSOLUTE.sub("", target)  # lighttpd takes such a target for the path and Host in it (RFC 9112 §3.2.2)
+        assert [value.lower() for value in one.all("host")] == [record["host"]], shot
         assert one.head.partition(b"\r\n")[0] == f"{record['method']} {asked} HTTP/1.1".encode("latin-1"), shot
         recorded, path = unquote_to_bytes(record["path"]), unquote_to_bytes(asked.partition("?")[0])
         assert path == recorded or (len(recorded) >= LONGEST and path.startswith(recorded)), shot
@@ -296,6 +299,15 @@ def test_certificates_of_callers_and_a_base_path(idp, tmp_path, name):
         assert site.get("/airflow/execution/x", site.bearer("data-ops")).status in {403, 404}
         assert refused(site.address, ssl.create_default_context(cafile=str(site.authority.ca)))
         assert len(site.upstream.requests) == 1
+
+
+def test_lighttpd_asks_another_worker_when_one_is_away(idp, tmp_path):
+    with FrontSite(tmp_path, idp, "lighttpd", workers=2, audience="statuses: simple") as site:
+        (site.gate.folder / "fastcgi-0.sock").unlink()
+        for _ in range(6):
+            assert site.get("/api/v2/dags", site.bearer("data-ops"), method="PUT", body=b"a").status == 200
+        assert len(site.upstream.requests) == 6
+        assert site.get("/api/v2/../pools", site.bearer("data-ops")).status == 403
 
 
 @pytest.fixture
