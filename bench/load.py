@@ -84,6 +84,12 @@ def grpc(address, body, checks, *, connections=4, streams=16):
     return _h2load([*bounds, *_GRPC], f"http://{address[0]}:{address[1]}{CHECK}")
 
 
+def http_check(path, target, headers, checks, *, connections=64):
+    """The same check over HTTP again and again, one at a time on each connection, at a Unix socket."""
+    bounds = ["--h1", "-n", checks, "-c", connections, "-m", 1, *_lines(headers), "-B", f"unix:{path}"]
+    return _h2load(bounds, f"http://airflow.example.com/check/airflow{target}")
+
+
 def paced(url, headers, *, rate, seconds, connections=16):
     """HTTP/1.1 at a given rate."""
     count = max(connections, int(rate * seconds))

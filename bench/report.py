@@ -8,6 +8,7 @@ from bench.samples import paired
 GOALS = {
     "cpu_vs_echo": ("<=", 1.6),
     "cpu_vs_aio": ("<=", 0.35),
+    "http_vs_grpc": ("<=", 2.0),
     "rules_10k_vs_10": ("<=", 1.2),
     "uncached_rs256_extra_us": ("<=", 45.0),
     "throughput_vs_native": (">=", 0.75),
@@ -19,6 +20,7 @@ GOALS = {
 _MEANING = {
     "cpu_vs_echo": "CPU per check, ours / bare echo",
     "cpu_vs_aio": "CPU per check, ours / the same handler on grpc.aio",
+    "http_vs_grpc": "CPU per check, over HTTP / over gRPC",
     "rules_10k_vs_10": "CPU per check, 10,000 rules / 10 rules",
     "uncached_rs256_extra_us": "CPU µs, a new RS256 token - a cached one",
     "throughput_vs_native": "through Envoy at saturation, ours (1 worker) / jwt_authn + rbac",
@@ -43,6 +45,7 @@ _MEANING = {
     "credential_cpu_over_none": "a task's call, Envoy's CPU, it adds a credential / it adds none",
     "throughput_vs_native_2_workers": "through Envoy at saturation, ours (2 workers) / jwt_authn + rbac",
     "added_cpu_us": "CPU µs per request that ours adds at half load, Envoy's and the server's",
+    "http_added_cpu_us": "CPU µs per request that ours adds at half load where Envoy asks over HTTP",
     "native_added_cpu_us": "CPU µs per request that jwt_authn + rbac add at half load",
 }
 _COLUMNS = {
@@ -107,6 +110,7 @@ def ratios(rows, scale):
     judged = {
         "cpu_vs_echo": over("ours", "echo"),
         "cpu_vs_aio": over("ours", "aio"),
+        "http_vs_grpc": over("http", "ours"),
         "rules_10k_vs_10": over("rules_10000", "rules_10"),
         "uncached_rs256_extra_us": over("token_RS256", "token_cached", combine=_minus),
         "throughput_vs_native": over("ours_1", "native", "rate"),
@@ -134,6 +138,7 @@ def ratios(rows, scale):
         "throughput_vs_native_2_workers": over("ours_2", "native", "rate"),
         "added_cpu_us": _added(rows, "ours_1"),
         "native_added_cpu_us": _added(rows, "native"),
+        "http_added_cpu_us": _added(rows, "ours_http"),
     }
     return _rounded(judged), _rounded({name: value for name, value in more.items() if value is not None})
 

@@ -37,6 +37,10 @@ _RUNS = """run_identity:
   signing_key_isolated: true
   replays: 10000000
 """
+_HTTP = """http_check:
+  listen: ["unix:{socket}"]
+  audiences: [{{name: airflow, audience: {audience}}}]
+"""
 _SLOW = "  timeout: 30s\n  recheck: 60s\n"  # an Airflow that does not answer is waited for
 
 
@@ -48,6 +52,7 @@ class Server:
     """
 
     admin = 0
+    http_check = ""
 
     def __init__(self, name, command, endpoints, folder, build=None):
         self.name = name
@@ -183,12 +188,14 @@ class Fleet:
         airflow="",
         slow=False,
         grants=0,
+        http=False,
         build=None,
     ):
         """`authz serve` on Unix sockets, or on TCP; with engine `threads` the same service on `grpc.server`.
 
         With the address of an Airflow it knows runs; `folder` of the server then has its signing key before it starts.
         With `grants`, so many accounts hold one, the caller of most requests among them.
+        With `http` it answers checks over HTTP too, at `http_check`, the path of a socket.
         With `slow` its checks wait for that Airflow as long as may be set. `build` is the code that is run; ours if not
         given.
         """
@@ -214,6 +221,8 @@ class Fleet:
             holders = (f"u-{number:09}" for number in range(grants))
             (folder / "grants.jsonl").write_text(rulebook.grants(holders, int(time.time())))
             text += "grants: {file: grants.jsonl}\n"
+        socket = folder / "http.sock"
+        text += _HTTP.format(socket=socket, audience=rulebook.AUDIENCE) if http else ""
         settings.write_text(text + (more if airflow else ""))
         if airflow:
             runs.make_key(folder / "assertion.pem")
@@ -223,7 +232,7 @@ class Fleet:
             program = build.command if build else [Path(sys.executable).with_name("authz")]
             command = [*program, "serve", "--settings", settings, "--workers", workers]
         server = self._keep(Server(name, command, of_all([listen], workers), folder, build))
-        server.admin = admin
+        server.admin, server.http_check = admin, str(socket)
         return server
 
     def echo(self, answer):

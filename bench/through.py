@@ -20,6 +20,7 @@ _LABELS = {
     "ours_1": f"ours, {_RULES} rules, 1 worker, Unix socket",
     "ours_tcp": f"ours, {_RULES} rules, 1 worker, TCP",
     "ours_2": f"ours, {_RULES} rules, 2 workers, Unix sockets",
+    "ours_http": f"ours, {_RULES} rules, asked over HTTP, Unix socket",
     "guarded_by_peer": "peer",
 }
 
@@ -48,6 +49,11 @@ class Through:
         over_tcp.start()
         systems["ours_tcp"], self._servers["ours_tcp"] = list(over_tcp.endpoints), [over_tcp]
         over_tcp.wait_allowed(lambda: body)
+        over_http = fleet.gate("ours-http", rules=_RULES, http=True)
+        over_http.start()
+        systems["ours_http"] = envoys.OverHttp(over_http.http_check)
+        self._servers["ours_http"] = [over_http]
+        over_http.wait_allowed(lambda: body)
         echo = fleet.echo(ask(over_tcp.address, body))
         echo.start()
         echo.wait(body)
@@ -65,7 +71,7 @@ class Through:
 
     def close(self):
         self._stack.close()
-        for name in ("ours_1", "ours_2", "ours_tcp", "guarded_by_echo"):
+        for name in ("ours_1", "ours_2", "ours_tcp", "ours_http", "guarded_by_echo"):
             self._servers[name][0].stop()
 
     def prove_equal(self):

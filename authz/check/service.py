@@ -32,7 +32,7 @@ from authz.core.decision import decide
 from authz.core.errors import AuditUnavailableError, DeniedError, RequestError, TokenError
 from authz.core.http_answer import refusal
 from authz.core.messages.page_frame import NO_BRANDING, Branding
-from authz.core.model import EXECUTION, Allow, Decision, Deny, HttpRequest, Plane, Request
+from authz.core.model import EXECUTION, Allow, Claims, Decision, Deny, HttpRequest, Plane, Request
 from authz.core.parked import Begin, Done, Parked, WantKey
 from authz.core.policy import Policy
 from authz.core.reasons import Reason, word_of
@@ -56,6 +56,7 @@ class Service:
     `successor` is asked for the policy of a time when that of the snapshot has ended; None where it is not made yet.
     `want_key` has a missing key fetched. `revoker` ends sessions (by default in this memory alone), and `keep` is how
     long they are remembered. Without `runs` no call comes from a run. `shadow` compares with a candidate policy.
+    `alarm` is called about each check of a caller with a break-glass token.
     """
 
     def __init__(
@@ -75,20 +76,17 @@ class Service:
         runs: Runs | None = None,
         privacy: Privacy | None = None,
         shadow: Shadow | None = None,
+        alarm: Callable[[CheckRecord, Claims], None] = lambda _check, _claims: None,
         parse: Callable[[bytes], HttpRequest] = wire.parse,
     ) -> None:
         self._snapshot, self._successor = snapshot, successor
-        self._authenticator = authenticator
-        self._clock = clock
-        self._want_key = want_key
-        self._recorder = recorder
-        self._observe = observe
+        self._authenticator, self._clock, self._want_key = authenticator, clock, want_key
+        self._recorder, self._observe = recorder, observe
         self._answers = Answers(minter, branding=branding)
         self._verdicts = DecisionCache()
         self._revoker = authenticator.revoked if revoker is None else revoker
-        self._keep = keep
-        self._runs, self._privacy, self._shadow = runs, privacy, shadow
-        self._parse = parse
+        self._keep, self._runs, self._privacy, self._shadow = keep, runs, privacy, shadow
+        self._parse, self._alarm = parse, alarm
 
     def check(self, message: bytes) -> bytes | Parked:
         """Answer a serialised CheckRequest with a serialised CheckResponse, or return what it waits for."""
@@ -365,6 +363,8 @@ class Service:
             answer = self._answers.render(check, decision)
         if self._shadow is not None:
             self._shadow.compare(check, decision)
+        if check.identity is not None and check.identity.claims.break_glass:
+            self._alarm(check, check.identity.claims)
         now = self._clock.monotonic()
         try:
             self._recorder.record(check, decision, now)

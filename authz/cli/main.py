@@ -29,8 +29,11 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "operations": "operations:operations",
     "schema": "files:schema",
     "init": "init:init",
+    "login": "login:login",
+    "logout": "login:logout",
     "token": "token:token",
     "revoke": "revoke:revoke",
+    "break-glass": "break_glass:break_glass",
     "grant": "grant:grant",
     "audit": "audit:audit",
     "task-keys": "task_keys:task_keys",
@@ -101,6 +104,7 @@ def main() -> None:
       authz envoy --settings authz.yaml          the Envoy configuration to run
       authz front nginx --settings authz.yaml    that of another front
       authz serve --settings authz.yaml          answer Envoy's checks
+      authz login --issuer URL --client ID       a token of your own; `authz token print` has it for curl
       authz token inspect < token.txt            everything that is wrong with a token
       authz revoke --issuer corp --sid 8a1f…     end a session now
       authz grant request sales-oncall --for 3h --reason "incident 4711"   ask for temporary access

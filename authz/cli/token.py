@@ -1,4 +1,4 @@
-"""`authz token inspect`: everything that is wrong with a token, for a person who gets a 401."""
+"""`authz token`: one's own token, and everything that is wrong with one, for a person who gets a 401."""
 
 import time
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import click
 import orjson
 
 from authz.cli.keys import keysets_for
+from authz.cli.login import name_option
 from authz.cli.options import (
     gate_option,
     json_option,
@@ -41,7 +42,20 @@ _MARKS: Mapping[Outcome, tuple[str, str]] = {
 
 @click.group()
 def token() -> None:
-    """Inspect tokens."""
+    """Print your own token, or inspect one."""
+
+
+@token.command(name="print")
+@name_option
+def print_(name: str) -> None:
+    """Print the access token of `authz login`, renewed if it is near its end; for `$(…)` in another command.
+
+    Anyone who reads the output has your rights until the token ends.
+    """
+    from authz.login import session  # noqa: PLC0415 an HTTP client costs start-up time that others need not pay
+    from authz.login.store import Store  # noqa: PLC0415 see above
+
+    click.echo(session.access_token(Store(name)))
 
 
 @token.command()

@@ -134,7 +134,8 @@ class Issuer:
 
     `audiences` gives the accepted `aud` values per plane; a plane that is absent accepts no token of this issuer.
     `tokens` is the accepted kinds: `access`, `id`. `groups` are claim paths (`realm_access.roles`), merged.
-    Exactly one of `discovery` (True), `jwks_uri`, `jwks_file` says where the keys are.
+    Exactly one of `discovery` (True), `jwks_uri`, `jwks_file` says where the keys are. `break_glass`: its tokens are
+    for emergencies: each states its reason, and each use of one is counted and on record.
     """
 
     name: str
@@ -151,6 +152,7 @@ class Issuer:
     jwks_uri: str | None = None
     jwks_file: str | None = None
     insecure_http: bool = False
+    break_glass: bool = False
 
 
 @made_per_request
@@ -158,8 +160,8 @@ class Claims:
     """The verified claims of one token that the rest of the system uses. The key of a person is (issuer, subject).
 
     `groups` are the merged group claims; `client_id` is `azp`, `client_id`, `cid` or `appid`,
-    whichever the issuer uses. Times are seconds since the epoch. Unused claims are left out: a hundred thousand of
-    these are kept.
+    whichever the issuer uses. Times are seconds since the epoch. `break_glass` is the reason that a break-glass token
+    states, "" in all others. Unused claims are left out: a hundred thousand of these are kept.
     """
 
     issuer_name: str
@@ -173,6 +175,7 @@ class Claims:
     expires_at: int
     issued_at: int | None
     not_before: int | None
+    break_glass: str = ""
 
 
 NO_CLAIMS: Final = Claims("", "", "", "", "", "", frozenset(), frozenset(), 0, None, None)

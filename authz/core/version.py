@@ -3,4 +3,4 @@
 Law: one assignment of a literal, because the build reads this file without running it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

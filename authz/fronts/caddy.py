@@ -191,6 +191,7 @@ def _taken(name: str) -> Json:
 def _airflow(plan: Plan) -> Json:
     hidden = [name for name in crossing.HIDDEN if name != edge.DECISION]
     tls = {"tls": _airflow_tls(plan)} if plan.airflow_name else {}
+    silence = dict.fromkeys(("read_timeout", "write_timeout"), f"{plan.idle_s}s")
     return {
         "handler": "reverse_proxy",
         "upstreams": [{"dial": _dial(place)} for place in plan.airflow],
@@ -198,7 +199,7 @@ def _airflow(plan: Plan) -> Json:
             "request": {"delete": ["Authorization", "X-Forwarded-Host"], "set": {"X-Request-Id": [_REQUEST_ID]}},
             "response": {"delete": [*hidden, "via"], "set": {_header(edge.DECISION): [_DECIDED]}},
         },
-        "transport": _transport(UPSTREAM_IDLE_S, **tls),
+        "transport": _transport(UPSTREAM_IDLE_S, **silence, **tls),
     }
 
 

@@ -35,6 +35,7 @@ class CheckCounts:
             (plane, reason, ""): 0 for plane in (*Plane, EXECUTION, NO_PLANE) for reason in Reason
         }
         self._rules: set[str] = {"", OTHER_RULES}
+        self._break_glass = 0
 
     def add(self, plane: str, reason: str, rule: str) -> None:
         """Count one check; `plane` is "" if it was not known, `rule` if none decided. Serving thread only.
@@ -46,6 +47,10 @@ class CheckCounts:
             self._counts[plane or NO_PLANE, reason, rule] += 1
         except KeyError:
             self._add_first(plane or NO_PLANE, reason, rule)
+
+    def add_break_glass(self) -> None:
+        """Count one check of a caller with a break-glass token too. Serving thread only."""
+        self._break_glass += 1
 
     def show(self, rules: Iterable[str]) -> None:
         """These are the rules of the policy in force. Any thread."""
@@ -70,6 +75,8 @@ class CheckCounts:
         for rule, count in hits.items():
             family.add_metric([rule], count)
         yield family
+        text = "Checks of callers with a break-glass token, allowed or denied."
+        yield CounterMetricFamily("authz_break_glass", text, self._break_glass)
 
     def _add_first(self, plane: str, reason: str, rule: str) -> None:
         """The first check of its kind, or one of a rule that has no series of its own."""

@@ -64,10 +64,10 @@ class Metrics:
 
     def __init__(self, worker: int = 0, wall: Callable[[], float] = time.time) -> None:
         self.parked = 0
-        self._worker = str(worker)
-        self._wall = wall
+        self._worker, self._wall = str(worker), wall
         self.registry = CollectorRegistry(auto_describe=False)
         self._checks = CheckCounts()
+        self.break_glass = self._checks.add_break_glass
         self._run_calls = {(level, decision): 0 for level in _LEVELS for decision in _DECISIONS}
         self._questions = dict.fromkeys(_QUESTION_RESULTS, 0)
         self._question_seconds = 0.0

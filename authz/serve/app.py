@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from authz.authn.sessions import Authenticator
+from authz.check.break_glass import Alarm
 from authz.check.parts import Snapshot
 from authz.check.service import Service
 from authz.core.assertion import SigningKey
@@ -119,6 +120,7 @@ class App:
             runs=self.runs.service if self.runs is not None else None,
             privacy=self.log.privacy,
             shadow=self.shadow.service,
+            alarm=Alarm(self.metrics.break_glass),
             parse=self.tracing.parse,
         )
         self.engine = engine_of(settings, self.log.durable(self.service), self.metrics, over_http=over_http)

@@ -6,8 +6,8 @@
     GET  /grants                own ones, those that the caller may approve, and what the caller may ask for
 
 Law 1: only a verified bearer token of an issuer of the policy counts, for the inbound audience, by the same rules as in
-a check: a revoked token, one that is bound to a key and one of a run are refused. No cookie is read, and a POST has
-`Content-Type: application/json`, so no page in a browser can send one unasked.
+a check: a revoked token, one that is bound to a key and one of a run are refused; a break-glass token is too. No cookie
+is read, and a POST has `Content-Type: application/json`, so no page in a browser can send one unasked.
 Law 2: a success is answered when the event is on record and in force here; 503 means that nothing has changed. Where a
 supervisor forwards, 504 means that it may have.
 Law 3: cheap checks come first: path, method, that there is a token, the body's form. Wrong tokens are rate limited (see
@@ -190,7 +190,7 @@ class GrantsPort:
                 if self._waits.wait(sender, found.issuer, found.key_id) is None:
                     raise _AnsweredError(_busy())
                 found = self._authenticated(asked, policy)
-            if isinstance(found, Session):
+            if isinstance(found, Session) and not found.issuer.break_glass:  # what it gave would outlive the token
                 return found
             refused = _unauthenticated(_INVALID, _NEW_TOKEN)
         except KeysUnavailableError:

@@ -24,16 +24,19 @@ def ignore() -> None:
 
 @contextlib.contextmanager
 def handled(stop: Callable[[], None], hang_up: Callable[[], None]) -> Iterator[None]:
-    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may: elsewhere (in tests) this does nothing."""
+    """Handle SIGTERM, SIGINT and SIGHUP; only the main thread may: elsewhere (in tests) this does nothing.
+
+    Afterwards they are ignored: what is left is to end in order, and one more signal is not to end the process in the
+    middle of that. To block them would not do: a signal to a process goes to any of its threads that does not.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {
-        number: signal.signal(number, lambda _number, _frame: stop()) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda _number, _frame: hang_up())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: hang_up())
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)

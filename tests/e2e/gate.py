@@ -93,7 +93,7 @@ class Gate:
         self.log = self.folder / "authz.log"
         self._wait_ready = ready
         self._arguments = arguments
-        self._program = program
+        self.program = program
         self.process = None
 
     @property
@@ -135,9 +135,9 @@ class Gate:
 
     def start(self):
         with self.log.open("ab") as log:
-            program = self._program or Path(sys.executable).with_name("authz")
+            program = self.program or Path(sys.executable).with_name("authz")
             command = [program, "serve", "--settings", self.settings, *self._arguments]
-            place = self.folder if self._program else None
+            place = self.folder if self.program else None
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=place)
         check = self.is_ready if self._wait_ready else self.is_up
         wait_for(check, f"the gate did not start: {self.log.read_text()}", pause=self._pause, seconds=60)

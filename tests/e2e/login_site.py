@@ -39,7 +39,10 @@ rules:
 
 
 class LoginSite:
-    """One of each. `real` takes `authz serve` for the scripted authorizer; `secure` is TLS towards browsers."""
+    """One of each. `real` takes `authz serve` for the scripted authorizer; `secure` is TLS towards browsers.
+
+    `provider` is another one than the demo's, which is not started here.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,8 @@ class LoginSite:
         secure: bool = True,
         log: tuple[str, ...] = LOG,
         backchannel: str | None = None,
+        policy: str = POLICY,
+        provider: Any = None,
         **login: Any,
     ) -> None:
         self.folder = folder
@@ -62,6 +67,8 @@ class LoginSite:
         self._binary = binary
         self._log = log
         self._backchannel = backchannel
+        self._policy = policy
+        self._provider = provider
         self._login = login
         self._running = contextlib.ExitStack()
 
@@ -76,11 +83,11 @@ class LoginSite:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as starting:
             starting.enter_context(self.upstream)
-            self.provider = starting.enter_context(embedded(self.folder))
+            self.provider = self._provider or starting.enter_context(embedded(self.folder))
             if self.authz:
                 endpoint = starting.enter_context(self.authz).endpoint
             else:
-                self.gate = starting.enter_context(Gate(self.folder / "gate", self.provider, policy=POLICY))
+                self.gate = starting.enter_context(Gate(self.folder / "gate", self.provider, policy=self._policy))
                 endpoint = self.gate.endpoints[0]
             self.write_secrets()
             self.envoy = starting.enter_context(

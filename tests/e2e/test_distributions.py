@@ -124,10 +124,19 @@ def test_built_again_elsewhere_by_another_user_and_time_zone_it_is_the_same(dist
 
 def test_the_server_has_neither_the_demo_nor_tests_nor_what_runs_inside_airflow(server_wheel, dist):
     roots = {name.split("/")[0] for name in names_in(server_wheel)}
-    assert {root for root in roots if not root.endswith(".dist-info")} == {"authz"}
+    assert {root for root in roots if not root.endswith((".dist-info", ".data"))} == {"authz"}
     assert not any(name.startswith("authz/airflow/") for name in names_in(server_wheel))
-    sdist = {name.split("/")[0] for name in names_in(only(dist, "airflow_envoy_authz-*.tar.gz"))}
-    assert sdist & {"demo", "tests", "bench", "scripts"} == set()
+    sdist = names_in(only(dist, "airflow_envoy_authz-*.tar.gz"))
+    assert {name.split("/")[0] for name in sdist} & {"demo", "tests", "bench"} == set()
+    assert {name for name in sdist if name.startswith("scripts/")} == {"scripts/install-systemd"}
+
+
+def test_the_server_brings_what_a_machine_with_systemd_needs(server_wheel):
+    """Laid out as in this repository, because the script finds its files from where it is."""
+    shared = {name.partition(".data/data/share/airflow-envoy-authz/")[2] for name in names_in(server_wheel)} - {""}
+    units = {str(path.relative_to(ROOT)) for path in (ROOT / "deploy" / "systemd").iterdir()}
+    locks = {"requirements/envoy.lock", "requirements/server.lock"}
+    assert shared == {*units, *locks, "deploy/authz.yaml", "scripts/install-systemd"}
 
 
 def test_airflows_part_is_complete_and_nothing_else(airflow_wheel):

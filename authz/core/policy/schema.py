@@ -31,6 +31,8 @@ ALGORITHMS: Final = (
 _ISSUER_PATH: Final = re.compile(r"[!$&-;=@-_a-z~]*")  # what providers write alike: no quotes, no escapes
 _MAX_LIFETIME: Final = 24 * 3600
 _MAX_SKEW: Final = 300
+MAX_BREAK_GLASS: Final = 3600
+"""Seconds that a break-glass token lives at most."""
 
 
 def _role_name(value: str) -> str:
@@ -129,6 +131,9 @@ class IssuerEntry(Section):
     jwks_uri: Text = Field("", description="address of the key set, instead of discovery")
     jwks_file: Text = Field("", description="file with the key set, instead of discovery; relative to this file")
     insecure_http: bool = Field(False, description="fetch keys over plain http; anyone on the path can forge tokens")
+    break_glass: bool = Field(
+        False, description="its tokens are for emergencies: each states a reason, and each use is an alert"
+    )
 
 
 class MemberEntry(Section):

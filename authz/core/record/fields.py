@@ -66,6 +66,7 @@ class RequestFields(TypedDict, total=False):
     suspended: Annotated[
         tuple[GrantFields, ...], "the same of those that the policy does not permit now; absent where there are none"
     ]
+    break_glass: Annotated[str, "reason that the caller's break-glass token states; absent for all other callers"]
     since: Annotated[
         str, "last `until` in the policy that was over, in UTC: what had ended was left out; absent if nothing had"
     ]

@@ -4,7 +4,7 @@ Law: a private key is never written, shown or put into an error here. The `kid` 
 which Airflow also uses unless its `jwt_kid` says otherwise.
 """
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -35,6 +35,11 @@ def public_jwk(pem: bytes) -> dict[str, str]:
         raise ValueError("not an unencrypted private key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError("not an Ed25519 key")  # noqa: TRY004 it is the text that is wrong
-    x = b64url_encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
+    return jwk_of(key.public_key())
+
+
+def jwk_of(key: Ed25519PublicKey) -> dict[str, str]:
+    """A public key as a JWK (RFC 8037 §2)."""
+    x = b64url_encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
     required = {"crv": "Ed25519", "kty": "OKP", "x": x}
     return {**required, "kid": thumbprint(required), "use": "sig", "alg": "EdDSA"}

@@ -72,6 +72,7 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
     username = share.text(_username(payload, issuer))
     full_name = share.text(_full_name(payload, issuer))
     groups = share.members(_groups(payload, issuer))
+    break_glass = _break_glass(payload, issuer) if issuer.break_glass else ""
     session_ids(payload, issuer)  # checked for their type only; `authz.core.revocation` reads them itself
     return Claims(  # by position, in the order of the fields: with their names it takes three times as long
         issuer.name,
@@ -85,6 +86,7 @@ def typed_claims(payload: Payload, issuer: Issuer, share: Sharing = NOT_SHARED) 
         expires_at,
         issued_at if issued_at is None else share.seconds(issued_at),
         not_before if not_before is None else share.seconds(not_before),
+        break_glass,
     )
 
 
@@ -219,6 +221,18 @@ def _full_name(payload: Payload, issuer: Issuer) -> str:
     return _text(payload, issuer.full_name)
 
 
+def _break_glass(payload: Payload, issuer: Issuer) -> str:
+    """Why the token of a break-glass issuer was made; "" for all other issuers."""
+    if not issuer.break_glass:
+        return ""
+    value = payload.get("reason")
+    if not isinstance(value, str) or not value.strip():
+        raise _missing_or_invalid(payload, "reason", "a string that is not empty")
+    if not value.isprintable():
+        raise TokenError(Reason.CLAIM_INVALID, "reason holds a character that is not printed")
+    return _short("reason", value)
+
+
 def _token_id(payload: Payload, _: Issuer) -> str:
     return _text(payload, "jti")
 
@@ -263,6 +277,7 @@ READERS: Final[Mapping[str, Callable[[Payload, Issuer], Any]]] = MappingProxyTyp
         "username": _username,
         "full_name": _full_name,
         "groups": _groups,
+        "break_glass": _break_glass,
         "session_id": _session_id,
         "token_id": _token_id,
     }

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 _MARGIN_S: Final = 5.0
 _RETRY_S: Final = 0.25
-_END: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class _Ending:
@@ -55,9 +54,7 @@ def run(settings: Settings, context: WorkerContext) -> int:
             return 1
         writer.begin()
         listens.say()
-        status = writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _END)  # one that comes now must not end us badly
-        return status
+        return writer.run(lambda: ending.now, shutdown.longest + _MARGIN_S)
 
 
 class _Listens:
@@ -74,9 +71,12 @@ class _Listens:
 
 
 def _opened(settings: Settings, ending: _Ending, listens: _Listens) -> LogWriter | None:
-    """The writer, as soon as the log's disk lets it be opened; None if the end comes before."""
+    """The writer, as soon as the log's disk lets it be opened; None if the end comes before.
+
+    It is tried once also at the end: what the workers left is still to be logged.
+    """
     clock, said = SystemClock(), ""
-    while not ending.now:
+    while True:
         try:
             return LogWriter(settings, clock, lambda text: print(text, flush=True))  # noqa: T201 what it is for
         except OSError as error:
@@ -84,9 +84,10 @@ def _opened(settings: Settings, ending: _Ending, listens: _Listens) -> LogWriter
         if text != said:
             log.error("%s", text)
         said = text
+        if ending.now:
+            return None
         listens.say()  # workers refuse or count until then: the settings say which
         time.sleep(_RETRY_S)
-    return None
 
 
 def _follow(lifeline: socket.socket, ending: _Ending) -> None:

@@ -40,6 +40,13 @@ const configuration = {
         backchannel_logout_session_required: true, // puts the same `sid` into access tokens and logout tokens
       }),
     },
+    {
+      client_id: "airflow-cli", // `authz login`: a public client of people's machines (RFC 8252)
+      application_type: "native",
+      token_endpoint_auth_method: "none",
+      grant_types: ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+      redirect_uris: ["http://127.0.0.1/callback"],
+    },
   ],
   jwks: { keys: [{ ...signing, kid: "first", use: "sig", alg: "RS256" }] },
   cookies: { keys: ["not a secret: this provider lives as long as a test"] },
@@ -60,6 +67,8 @@ const configuration = {
   fetch: (url, { dispatcher, ...options }) => fetch(url, options),
   features: {
     devInteractions: { enabled: false },
+    deviceFlow: { enabled: true },
+    revocation: { enabled: true },
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: { enabled: true, logoutSource: logoutPage },
     resourceIndicators: {
@@ -128,7 +137,8 @@ async function ownPages(ctx, next) {
   if (ctx.method === "GET") return signInPage(ctx, uid);
   const subject = new URLSearchParams(await body(ctx.req)).get("login");
   ctx.respond = false;
-  return provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: subject } });
+  // A native client needs a consent each time (RFC 8252 §8.6): others could pretend to be it.
+  return provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: subject }, consent: {} });
 }
 
 const server = createServer();

@@ -23,7 +23,7 @@ def chosen(wanted):
 
 
 def test_the_installed_grpcio_is_a_tested_one_and_passes_the_self_check():
-    """Also each other version that `make engines` puts in the installed one's place."""
+    """Also each other version that `make compatibility` puts in the installed one's place."""
     assert grpc.__version__ == os.environ.get("AUTHZ_TEST_GRPCIO", grpc.__version__)
     assert why_not_cq() == ""
     name, engine = chosen("cq")

@@ -63,6 +63,17 @@ def test_the_process_ends_at_the_end_while_it_waits(loaded, monkeypatch):
         assert here.recv(100) == log_process.LISTENING, "it is said once"
 
 
+def test_the_log_is_opened_also_when_the_end_comes_first(loaded):
+    """One that takes the place of another at the end still has to log what the workers left."""
+    ending = log_process._Ending()
+    ending.set()
+    here, there = socket.socketpair()
+    with here, there:
+        writer = log_process._opened(loaded, ending, log_process._Listens(there))
+    assert isinstance(writer, LogWriter)
+    writer._log.close()
+
+
 def test_a_worker_starts_while_the_disk_of_its_spool_is_full(loaded, monkeypatch):
     monkeypatch.setattr(spool, "write_whole", failing(errno.ENOSPC))
     sink = SpoolSink(Path(loaded.spool), 0, gate="eu-1", clock=SystemClock(), on_failure="allow", durable=True)

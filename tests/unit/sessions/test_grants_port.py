@@ -247,6 +247,16 @@ class TestTokens:
     def test_only_verified_bearer_tokens_for_the_inbound_audience_count(self, rig, change):
         assert self.refused(rig, token=rig.token("ana", "data-readers", **change)) == 401
 
+    def test_a_break_glass_token_gives_no_one_access_that_outlives_it(self, rig):
+        marked = "    jwks_file: keys.json\n    break_glass: true\n    username: preferred_username\n"
+        rig.policy = load(
+            TEXT.replace("    username: preferred_username\n", marked)
+            .replace(", egress: [airflow-egress]", "")
+            .replace("  - {id: orders, plane: egress", "  - {id: orders, identity: asserted, dags: [x], plane: egress")
+        )
+        token = rig.token("ana", "data-readers", "leads", reason="provider down")
+        assert self.refused(rig, token=token) == 401
+
     def test_no_token(self, rig):
         assert self.refused(rig) == 401
         assert self.refused(rig, authorization=["Basic YTpi"]) == 400

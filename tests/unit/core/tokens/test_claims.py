@@ -48,12 +48,33 @@ def test_every_field_gets_what_its_own_reader_reads():
     payload = access_claims(
         sub="s", azp="c", client_id=None, preferred_username="u", name="n", groups=["g"], aud=["a"], nbf=1, iat=2, exp=3
     )
-    typed = typed_claims(payload, issuer())
-    read_one_by_one = {name: reader(payload, issuer()) for name, reader in READERS.items()}
+    payload["reason"] = "why"
+    typed = typed_claims(payload, issuer(break_glass=True))
+    read_one_by_one = {name: reader(payload, issuer(break_glass=True)) for name, reader in READERS.items()}
     del read_one_by_one["token_id"], read_one_by_one["session_id"]
     assert {name: getattr(typed, name) for name in read_one_by_one} == read_one_by_one
     assert {field.name for field in fields(Claims)} - {"issuer", "issuer_name"} == set(read_one_by_one)
     assert len(set(map(str, read_one_by_one.values()))) == len(read_one_by_one)  # a mix-up would show
+
+
+def test_a_break_glass_token_states_its_reason_and_others_need_none():
+    assert read(access_claims(reason="down"), break_glass=True).break_glass == "down"
+    assert read(access_claims(reason="down")).break_glass == ""
+    assert inspected_reason(access_claims(reason=7)) == ""
+    for value, detail in (
+        (7, "reason must be a string that is not empty, not a number"),
+        ("", "reason is empty"),
+        (" ", "reason must be a string that is not empty, not a string"),
+        ("two\nlines", "reason holds a character that is not printed"),
+        ("x" * 2000, "reason takes more than 1024 bytes"),
+    ):
+        assert refused(with_claim("reason", value), break_glass=True) == (Reason.CLAIM_INVALID, detail)
+    assert refused(access_claims(), break_glass=True) == (Reason.CLAIM_INVALID, "reason is missing")
+
+
+def inspected_reason(payload):
+    """As `inspect` reads it of a token of another issuer."""
+    return READERS["break_glass"](payload, issuer())
 
 
 def test_optional_claims_are_optional():
