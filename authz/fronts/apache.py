@@ -44,7 +44,7 @@ DefaultRuntimeDir ${APACHE_RUN_DIR}
 PidFile ${APACHE_PID_FILE}
 User ${APACHE_RUN_USER}
 Group ${APACHE_RUN_GROUP}
-ErrorLog /dev/stderr
+ErrorLog ${APACHE_LOG_DIR}/error.log
 LogLevel warn
 ServerTokens Prod
 ServerSignature Off

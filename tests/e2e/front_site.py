@@ -92,7 +92,7 @@ def lighttpd(folder: Path) -> list[str]:
 def apache(folder: Path) -> list[str]:
     """How to start Apache httpd with `apache.conf` in this folder, with what Debian's `envvars` set."""
     user = "www-data" if os.geteuid() == 0 else getpass.getuser()
-    run = {"RUN_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": user}
+    run = {"RUN_DIR": folder, "LOG_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": user}
     said = [f"APACHE_{name}={value}" for name, value in run.items()]
     return ["env", *said, installed("apache2"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
 
