@@ -7,6 +7,7 @@ with FrontSite(folder, idp, "nginx") as site:
 
 import contextlib
 import getpass
+import grp
 import os
 import shutil
 import signal
@@ -91,8 +92,10 @@ def lighttpd(folder: Path) -> list[str]:
 
 def apache(folder: Path) -> list[str]:
     """How to start Apache httpd with `apache.conf` in this folder, with what Debian's `envvars` set."""
-    user = "www-data" if os.geteuid() == 0 else getpass.getuser()
-    run = {"RUN_DIR": folder, "LOG_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": user}
+    user, group = getpass.getuser(), grp.getgrgid(os.getegid()).gr_name
+    if os.geteuid() == 0:  # httpd refuses to serve as root
+        user = group = "www-data"
+    run = {"RUN_DIR": folder, "LOG_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": group}
     said = [f"APACHE_{name}={value}" for name, value in run.items()]
     return ["env", *said, installed("apache2"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
 
