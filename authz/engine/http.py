@@ -1,7 +1,7 @@
-"""The engine for fronts that ask over HTTP: one event loop in the calling thread, checks answered inline.
+"""The engine for fronts that ask over HTTP or FastCGI: one event loop in the calling thread, checks answered inline.
 
 Law: as for the others: bytes are moved, nothing is decided. A check that waits holds up no other one. What is asked and
-how an answer looks say the `Routes`.
+how an answer looks say the routes.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ from functools import partial
 from typing import Final
 
 from authz.engine.contract import EngineOptions, Handler, Load, TlsFiles
-from authz.engine.http_connection import HttpConnection, Routes, Shared
+from authz.engine.fastcgi_connection import FastCgiConnection, ParamsRoute
+from authz.engine.front_connection import FrontConnection, Routes, Shared
+from authz.engine.http_connection import HttpConnection
 from authz.engine.waiting_checks import WaitingChecks
 from authz.system.listening import clear_the_way
 from authz.system.regular_file import read_secret
@@ -24,17 +26,28 @@ _MOST_CONNECTIONS: Final = 8192
 class HttpEngine:
     """HTTP/1.1 behind the engine's contract; a message is that of `Routes`.
 
-    `most_head` is the longest head of a request, in bytes.
+    `most_head` is the longest head of a request, in bytes. `fastcgi` are the addresses where FastCGI servers ask, each
+    with what its requests are about.
     """
 
-    def __init__(self, handler: Handler, options: EngineOptions, *, load: Load, routes: Routes, most_head: int) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        options: EngineOptions,
+        *,
+        load: Load,
+        routes: Routes,
+        most_head: int,
+        fastcgi: Sequence[tuple[str, ParamsRoute]] = (),
+    ) -> None:
+        self._fastcgi = fastcgi
         self._options, self._routes, self._most_head = options, routes, most_head
         self._waiting = WaitingChecks(handler, options, load)
         self._handler = handler
         self._serving = self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop = asyncio.Event()
-        self._connections: set[HttpConnection] = set()
+        self._connections: set[FrontConnection] = set()
         self._gone = asyncio.Event()
 
     def run(self, started: Callable[[Sequence[str]], None]) -> None:
@@ -65,10 +78,14 @@ class HttpEngine:
             self._gone,
         )
         tls = _tls(self._options.tls) if self._options.tls is not None else None
-        make = partial(self._connection, shared)
+        over_http = partial(self._connection, partial(HttpConnection, shared))
+        over_fastcgi = [
+            (address, partial(self._connection, partial(FastCgiConnection, shared, route)), None)
+            for address, route in self._fastcgi
+        ]
         servers, bound = [], []
-        for address in self._options.listen:
-            server, where = await _listen(loop, make, address, tls)
+        for address, make, secured in [*((one, over_http, tls) for one in self._options.listen), *over_fastcgi]:
+            server, where = await _listen(loop, make, address, secured)
             servers.append(server)
             bound.append(where)
         if self._stopping:
@@ -86,8 +103,8 @@ class HttpEngine:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._gone.wait(), self._options.drain_grace)
 
-    def _connection(self, shared: Shared) -> asyncio.Protocol:
-        return HttpConnection(shared) if len(self._connections) < _MOST_CONNECTIONS else _Full()
+    def _connection(self, make: Callable[[], FrontConnection]) -> asyncio.Protocol:
+        return make() if len(self._connections) < _MOST_CONNECTIONS else _Full()
 
 
 class _Full(asyncio.Protocol):

@@ -31,6 +31,7 @@ class Plan:
         certificate: PEM, with its chain; `key` is its private key.
         client_ca: PEM; callers need a certificate of it. "" for none.
         gate: where the gate answers checks over HTTP; each address is a worker's.
+        fastcgi: where it answers FastCGI servers about this front.
         client_address: the header in which the gate reads the caller's address; "" for none.
         check_s: after so many seconds without an answer, the caller gets 503.
         airflow: where Airflow is.
@@ -48,6 +49,7 @@ class Plan:
     key: str
     client_ca: str
     gate: Sequence[Place]
+    fastcgi: Sequence[Place]
     client_address: str
     check_s: float
     airflow: Sequence[Place]
@@ -75,6 +77,14 @@ def plans(settings: Settings, file: str) -> tuple[Plan, ...]:
         for address in endpoints.of_worker(http.listen, index, http.workers, endpoints.HTTP)
     ]
 
+    def fastcgi(name: str) -> list[Place]:
+        listen = [one.listen for one in http.fastcgi if one.audience == name]
+        return [
+            _place(address, "http_check.fastcgi", file)
+            for index in range(http.workers)
+            for address in endpoints.of_worker(listen, index, http.workers, endpoints.FASTCGI)
+        ]
+
     bases = {audience.name: audience.base_path or "" for audience in http.audiences}
 
     def one(front: Front, key: str) -> Plan:
@@ -87,6 +97,7 @@ def plans(settings: Settings, file: str) -> tuple[Plan, ...]:
             key=plain(tls.key, f"{key}.tls.key", file),
             client_ca=plain(tls.client_ca, f"{key}.tls.client_ca", file) if tls.client_ca else "",
             gate=gate,
+            fastcgi=fastcgi(front.name),
             client_address=http.client_address or "",
             check_s=settings.limits.wait + _BESIDE_THE_WAIT_S,
             airflow=[_place(address, f"{key}.airflow.address", file) for address in airflow.address],

@@ -3,6 +3,7 @@
 Law: one place reads the settings for an engine; what is served is the same for both.
 """
 
+from authz.check.wire import over_fastcgi
 from authz.check.wire.over_http import Route, Routes
 from authz.core import edge
 from authz.engine import Engine, EngineOptions, Handler, TlsFiles
@@ -24,7 +25,14 @@ def engine_of(settings: Settings, handler: Handler, metrics: Metrics, *, over_ht
     metrics.engine("http")
     options = engine_options(settings, over_http=True)
     most_head = settings.headers_kib * 1024
-    return HttpEngine(handler, options, load=metrics, routes=http_routes(section), most_head=most_head)
+    return HttpEngine(
+        handler,
+        options,
+        load=metrics,
+        routes=http_routes(section),
+        most_head=most_head,
+        fastcgi=fastcgi_routes(section),
+    )
 
 
 def engine_options(settings: Settings, *, over_http: bool = False) -> EngineOptions:
@@ -51,6 +59,18 @@ def http_routes(section: HttpCheck) -> Routes:
             for one in section.audiences
         }
     )
+
+
+def fastcgi_routes(section: HttpCheck) -> list[tuple[str, over_fastcgi.ParamsRoute]]:
+    """Where FastCGI servers ask, and about what. Over TCP no caller has an address: anyone here may ask there."""
+    audiences = {one.name: one for one in section.audiences}
+    made = []
+    for one in section.fastcgi:
+        audience = audiences[one.audience]
+        address = over_fastcgi.ADDRESS if one.listen.startswith("unix:") else b""
+        route = Route(_extensions(audience), simple=audience.statuses == "simple", client_address=address)
+        made.append((one.listen, over_fastcgi.ParamsRoute(route)))
+    return made
 
 
 def _extensions(audience: Audience) -> dict[str, str]:

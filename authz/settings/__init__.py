@@ -319,6 +319,10 @@ def _disagreements(settings: Settings, path: Path) -> Iterator[Disagreement]:
         key = "http_check.listen"
         for position, text in endpoints.clashes(http.listen, http.workers, taken, endpoints.HTTP, key):
             yield Disagreement(("http_check", "listen", position), text, _CLASH_HINT, without=without)
+        listen = tuple(one.listen for one in http.fastcgi)
+        for position, text in endpoints.clashes(listen, http.workers, taken, endpoints.FASTCGI, "http_check.fastcgi"):
+            loc = ("http_check", "fastcgi", position, "listen")
+            yield Disagreement(loc, text, _CLASH_HINT, without=(*without, ("http_check", "fastcgi")))
     yield from disagreements(settings)
     settings = named_files.absolute(settings, _folder(path))
     yield from one_file_for_two(settings, path)

@@ -60,16 +60,21 @@ def _no_plaintext_beyond_loopback(settings: "Settings") -> Iterator[Disagreement
             (("http_check", "listen", at), one, ("http_check", "tls"), http is not None and http.tls is not None)
             for at, one in over_http
         ),
+        *(
+            (("http_check", "fastcgi", at, "listen"), one.listen, (), False)
+            for at, one in enumerate(http.fastcgi if http is not None else ())
+        ),
     ]
     for loc, address, key, encrypted in places:
         if not (is_loopback(address) or encrypted or settings.insecure_listen):
             name = ".".join(map(str, key))
+            ways = [f"set `{name}`"] if name else []
             yield Disagreement(
                 loc,
                 f"{address} is reachable from other machines without TLS:"
-                f" set `{name}`, listen on loopback or a Unix socket, or set `insecure_listen: true`",
-                f"set `{name}`",
-                without=(key, ("insecure_listen",)),
+                f" {', '.join([*ways, 'listen on loopback or a Unix socket'])}, or set `insecure_listen: true`",
+                ways[0] if ways else "FastCGI has no TLS",
+                without=(*([key] if key else []), ("insecure_listen",)),
             )
 
 
@@ -139,6 +144,10 @@ def _fronts_can_ask(settings: "Settings") -> Iterator[Disagreement]:
         if address.endswith(":0"):
             text = f"{address}: fronts ask there, so its port must be known"
             yield Disagreement(("http_check", "listen", at), text, "write a port", (("fronts",),))
+    for at, one in enumerate(http.fastcgi):
+        if one.listen.endswith(":0"):
+            text = f"{one.listen}: fronts ask there, so its port must be known"
+            yield Disagreement(("http_check", "fastcgi", at, "listen"), text, "write a port", (("fronts",),))
     planes = {one.name: one.plane for one in http.audiences}
     for at, front in enumerate(settings.fronts):
         if planes.get(front.name) != Plane.INBOUND.value:

@@ -1,8 +1,8 @@
 """Which addresses each worker process listens on: the same answer for `authz serve` and for `authz envoy`.
 
 Law: pure. One worker listens where the settings say. Of several workers, number i (from 0) listens on
-`worker-i.sock` in the folder of a Unix socket (`http-i.sock` for checks over HTTP), and on the port plus i of a TCP
-address. Nothing is shared: gRPC for
+`worker-i.sock` in the folder of a Unix socket (`http-i.sock` for checks over HTTP, `fastcgi-i.sock` over FastCGI), and
+on the port plus i of a TCP address. Nothing is shared: gRPC for
 Python cannot share a Unix socket, and SO_REUSEPORT would balance Envoy's few connections instead of its checks.
 """
 
@@ -15,6 +15,8 @@ _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})
 WORKER: Final = "worker"
 HTTP: Final = "http"
 """Workers that answer checks over HTTP."""
+FASTCGI: Final = "fastcgi"
+"""Where they are asked over FastCGI."""
 
 
 def of_worker(listen: Sequence[str], index: int, count: int, kind: str = WORKER) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The section `http_check`: where fronts other than Envoy ask, over HTTP, and about what.
+"""The section `http_check`: where fronts other than Envoy ask, over HTTP or FastCGI, and about what.
 
 Law: data and its checks only, as in `authz.settings`. What a request is for comes from here, by the audience in the
 path of the question; a caller says nothing of it.
@@ -64,14 +64,22 @@ class Audience(Section):
             yield Disagreement(("narrows_dags",), text, "write its `audience`", without=(("audience",),))
 
 
+class FastCgi(Section):
+    """An address where a FastCGI server asks about one audience: lighttpd, Apache httpd."""
+
+    listen: Address = Field(description="lighttpd: a Unix socket; Apache httpd can only ask over TCP: a loopback port")
+    audience: ServiceName = Field(description="`name` of one of `audiences`, inbound: what every request here is about")
+
+
 class HttpCheck(Section):
     """Checks over HTTP, for fronts other than Envoy."""
 
     listen: tuple[Address, ...] = Field(
-        min_length=1, description="addresses where fronts ask; prefer a Unix socket: its permissions say who may"
+        (), description="addresses where fronts ask; prefer a Unix socket: its permissions say who may"
     )
+    fastcgi: tuple[FastCgi, ...] = Field((), description="addresses where FastCGI servers ask an authorizer")
     workers: int = Field(1, ge=1, le=_MOST_PROCESSES, description="processes that answer, each with its own address")
-    tls: Tls | None = Field(None, description="TLS of these addresses")
+    tls: Tls | None = Field(None, description="TLS of `listen`")
     client_address: Annotated[str, AfterValidator(_header)] | None = Field(
         None,
         description="header in which the front says the caller's IP address, for the record;"
@@ -82,6 +90,8 @@ class HttpCheck(Section):
     def disagreements(self) -> Iterator[Disagreement]:
         """Duplicates, and an address of the caller that anyone on this machine could make up."""
         yield from duplicates([(("audiences", at, "name"), one.name) for at, one in enumerate(self.audiences)], "name")
+        yield from self._asked_somewhere()
+        yield from self._fastcgi_is_inbound()
         trusted = self.tls is not None and self.tls.client_ca is not None
         if self.client_address and not trusted and not all(one.startswith("unix:") for one in self.listen):
             yield Disagreement(
@@ -90,3 +100,25 @@ class HttpCheck(Section):
                 "listen on Unix sockets only, or set `tls.client_ca`",
                 without=(("tls",), ("listen",)),
             )
+
+    def _asked_somewhere(self) -> Iterator[Disagreement]:
+        if self.listen:
+            return
+        if not self.fastcgi:
+            yield Disagreement((), "no address where fronts could ask", "set `listen` or `fastcgi`", (("listen",),))
+        for key in ("tls", "client_address"):
+            if getattr(self, key):
+                yield Disagreement((key,), f"`{key}` has no effect without `listen`", "remove it", (("listen",),))
+
+    def _fastcgi_is_inbound(self) -> Iterator[Disagreement]:
+        """Variables in upper case cannot tell `X-Run-Identity` from `X_Run_Identity`, so no call of a task is one."""
+        planes = {one.name: one.plane for one in self.audiences}
+        for at, one in enumerate(self.fastcgi):
+            plane = planes.get(one.audience)
+            if plane is None:
+                text, hint = f"{one.audience!r}: no such audience", "name one of `audiences`"
+            elif plane != Plane.INBOUND.value:
+                text, hint = f"{one.audience!r} is for calls of tasks", "FastCGI is for requests to Airflow"
+            else:
+                continue
+            yield Disagreement(("fastcgi", at, "audience"), text, hint, (("audiences",),))

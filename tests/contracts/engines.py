@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -32,6 +32,22 @@ class EchoRoutes:
 
     def answer(self, response):
         return HttpAnswer(200, {"x-answer": "yes"}, response)
+
+
+class EchoParams:
+    """The same for variables: asks about `REQUEST_URI` without its slash; without one it is no question."""
+
+    def message(self, params):
+        return dict(params).get(b"REQUEST_URI", b"")[1:] or None
+
+    def answer(self, response):
+        return HttpAnswer(200, {"Variable-X-ANSWER": "yes", "Variable-X-SAID": response.decode()}, b"")
+
+
+def fastcgi_engine(handler, options, *, load):
+    places = [(address, EchoParams()) for address in options.listen]
+    options = replace(options, listen=[])
+    return HttpEngine(handler, options, load=load, routes=EchoRoutes(), most_head=MOST_HEAD, fastcgi=places)
 
 
 def http_engine(handler, options, *, load):
@@ -132,7 +148,7 @@ class Running:
         self.handler.keys = self.waits
         self.load = SimpleNamespace(parked=0)
         defaults = {"listen": ["127.0.0.1:0"], "drain_delay": 0.0, "drain_grace": 5.0}
-        self.engine = {**ENGINES, "http": http_engine}[kind](
+        self.engine = {**ENGINES, "http": http_engine, "fastcgi": fastcgi_engine}[kind](
             self.handler,
             EngineOptions(**{**defaults, **options}),
             load=self.load,

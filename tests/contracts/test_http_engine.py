@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from authz.engine import TlsFiles, http, http_connection
+from authz.engine import TlsFiles, front_connection, http
 from tests.contracts.engines import MOST_HEAD, Running
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.raw_http import Connection, exchange
@@ -167,8 +167,8 @@ def test_a_head_is_bounded(running, part):
 
 
 def test_silence_and_half_a_question_end_a_connection(monkeypatch):
-    monkeypatch.setattr(http_connection, "_REQUEST_S", 0.1)
-    monkeypatch.setattr(http_connection, "_IDLE_S", 0.3)
+    monkeypatch.setattr(front_connection, "_REQUEST_S", 0.1)
+    monkeypatch.setattr(front_connection, "_IDLE_S", 0.3)
     with Running("http") as running:
         with Connection(place(running)) as half:
             half.send(ask("a")[:-2])

@@ -6,7 +6,10 @@ with FrontSite(folder, idp, "nginx") as site:
 """
 
 import contextlib
+import getpass
+import grp
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -26,6 +29,7 @@ from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.support.factories.tokens import make_key
+from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
 
 HOST = "gate.test"
@@ -48,9 +52,13 @@ rules:
   - {{id: everything, plane: inbound, roles: [op], paths: ["/**"]}}
   - {{id: no-pools, deny: true, plane: inbound, roles: [op], paths: ["/api/v2/pools", "/api/v2/pools/**"]}}
 """
+_OVER_TCP = '- {{{{listen: "127.0.0.1:{}", audience: airflow}}}}'
 _FRONTED = """
 http_check:
   listen: ["unix:@folder/http.sock"]
+  fastcgi:
+    - {{listen: "unix:@folder/fastcgi.sock", audience: airflow}}
+    @fastcgi
   client_address: x-real-ip
   audiences: [{{name: airflow, audience: airflow, @audience}}]
   workers: @workers
@@ -77,7 +85,33 @@ def caddy(folder: Path) -> list[str]:
     return [str(Path(sys.executable).with_name("caddy")), "run", "--config", str(folder / "caddy.json")]
 
 
-STARTS: Mapping[str, Callable[[Path], list[str]]] = {"nginx": nginx, "caddy": caddy}
+def lighttpd(folder: Path) -> list[str]:
+    """How to start lighttpd with `lighttpd.conf` in this folder, in the foreground."""
+    return [installed("lighttpd"), "-D", "-f", str(folder / "lighttpd.conf")]
+
+
+def apache(folder: Path) -> list[str]:
+    """How to start Apache httpd with `apache.conf` in this folder, with what Debian's `envvars` set."""
+    user, group = getpass.getuser(), grp.getgrgid(os.getegid()).gr_name
+    if os.geteuid() == 0:  # httpd refuses to serve as root
+        user = group = "www-data"
+    run = {"RUN_DIR": folder, "LOG_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": group}
+    said = [f"APACHE_{name}={value}" for name, value in run.items()]
+    return ["env", *said, installed("apache2"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
+
+
+def installed(program: str) -> str:
+    """The path of a server that a Debian package has."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    return found or skip_or_fail(f"no {program}: scripts/system-packages installs it")
+
+
+STARTS: Mapping[str, Callable[[Path], list[str]]] = {
+    "nginx": nginx,
+    "caddy": caddy,
+    "lighttpd": lighttpd,
+    "apache": apache,
+}
 
 
 class FrontSite:
@@ -109,6 +143,7 @@ class FrontSite:
         self.port = free_port()
         values = {
             "folder": folder / "gate",
+            "fastcgi": _OVER_TCP.format(free_port()) if workers == 1 else "",
             "audience": audience,
             "airflow": airflow,
             "workers": workers,

@@ -13,13 +13,14 @@ import pytest
 
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonical_host, canonicalise
+from authz.fronts.render import OVER_FASTCGI
 from tests.attacks import corpus
 from tests.e2e.front_site import HOST, KEY, STARTS, FrontSite
 from tests.e2e.raw_http import request
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
-FRONTS = sorted(STARTS)
+FRONTS = sorted({*STARTS} - OVER_FASTCGI)  # of those: test_front_fastcgi.py
 DAGS, POOLS, HEALTH = "/api/v2/dags", "/api/v2/pools", "/api/v2/monitor/health"
 FORGED = "forged-by-the-caller"
 
@@ -238,7 +239,7 @@ def test_what_is_ambiguous_or_claims_another_request_is_not_served(site, head):
     "target", ["/execution/", "/Execution/x", "/%65xecution", "//execution", "/execution%2frun", "/execution"]
 )
 def test_airflows_api_for_tasks_is_not_there_whatever_the_policy_says(site, target):
-    assert site.get(target, site.bearer("data-ops")).status in {400, 404}
+    assert site.get(target, site.bearer("data-ops")).status in {400, 403, 404}  # 403 of Apache httpd
     assert site.upstream.requests == []
 
 

@@ -9,13 +9,14 @@ import threading
 import pytest
 
 from authz.core.edge import ASSERTION, DECISION
+from authz.fronts.render import OVER_FASTCGI
 from tests.e2e.certificates import Authority
 from tests.e2e.front_site import HOST, KEY, STARTS, FrontSite
 from tests.e2e.raw_http import Connection, request
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
-FRONTS = sorted(STARTS)
+FRONTS = sorted({*STARTS} - OVER_FASTCGI)  # of those: test_front_fastcgi.py
 DAGS, HEALTH = "/api/v2/dags", "/api/v2/monitor/health"
 
 

@@ -112,7 +112,7 @@ IMPURE = {"asyncio", "grpc", "http", "httpx", "logging", "os", "random", "socket
 DOORS = {
     "ops/admin.py",
     "sessions/backchannel.py",
-    "engine/http_connection.py",
+    "engine/front_connection.py",
     "engine/waiting_checks.py",
     "engine/cq.py",
     "keys/store.py",

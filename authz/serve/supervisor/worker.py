@@ -30,13 +30,17 @@ _ORPHANED: Final = 70
 
 def settings_at(context: WorkerContext, settings: Settings) -> Settings:
     """The settings of one worker: its own addresses, a private one for its admin pages, and what it shares."""
-    listen = endpoints.of_worker(settings.listen, context.index, context.count)
-    if context.over_http and settings.http_check is not None:
+    listen, http = endpoints.of_worker(settings.listen, context.index, context.count), settings.http_check
+    if context.over_http and http is not None:
         number = context.index - context.count
-        listen = endpoints.of_worker(settings.http_check.listen, number, context.http, endpoints.HTTP)
+        listen = endpoints.of_worker(http.listen, number, context.http, endpoints.HTTP)
+        places = endpoints.of_worker([one.listen for one in http.fastcgi], number, context.http, endpoints.FASTCGI)
+        pairs = zip(http.fastcgi, places, strict=True)
+        http = http.model_copy(update={"fastcgi": tuple(one.model_copy(update={"listen": at}) for one, at in pairs)})
     file = settings.revocation.file or str(context.revocations)
     backchannel = settings.revocation.backchannel if context.index == 0 else None  # one listens, all learn of it
-    shared = {"revocation": settings.revocation.model_copy(update={"file": file, "backchannel": backchannel})}
+    revocation = settings.revocation.model_copy(update={"file": file, "backchannel": backchannel})
+    shared = {"revocation": revocation, "http_check": http}
     settings = frozen(settings, context.signing_keys)
     return settings.model_copy(update={"listen": listen, "admin": Admin(listen=f"unix:{context.admin}"), **shared})
 

@@ -9,12 +9,16 @@ from authz import settings
 from authz.cli.main import main
 from authz.core.edge import IDENTITY_HEADERS
 from authz.core.errors import ConfigError
-from authz.fronts.render import FRONTS, render
+from authz.fronts.render import FRONTS, OVER_FASTCGI, render
 
-HTTP = "listen: ['unix:/run/authz/http.sock'], audiences: [{name: airflow}, {name: out, plane: egress, destination: o}]"
+AUDIENCES = "audiences: [{name: airflow}, {name: out, plane: egress, destination: o}]"
+HTTP = f"listen: ['unix:/run/authz/http.sock'], {AUDIENCES}"
 TLS = "tls: {certificate: tls.crt, key: tls.key}"
 FRONT = f"{{name: airflow, listen: '0.0.0.0:8443', {TLS}, airflow: {{address: '127.0.0.1:8080'}}}}"
 FOLDER = Path("/etc/front")
+OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)
+SOCKET = "fastcgi: [{listen: 'unix:/run/authz/fastcgi.sock', audience: airflow}]"
+PORT = "fastcgi: [{listen: '127.0.0.1:9192', audience: airflow}]"
 
 
 def load(fronts=FRONT, http=HTTP, folder="/etc/authz"):
@@ -23,6 +27,8 @@ def load(fronts=FRONT, http=HTTP, folder="/etc/authz"):
 
 
 def rendered(name, **changes):
+    if name in OVER_FASTCGI:
+        changes.setdefault("http", f"{SOCKET if name == 'lighttpd' else PORT}, {AUDIENCES}")
     return "".join(render(name, load(**changes), "authz.yaml", FOLDER).values())
 
 
@@ -54,7 +60,7 @@ def test_fronts_need_the_check_over_http():
         settings.parse(f"version: 1\nfronts: [{FRONT}]\n".encode(), Path("/etc/authz/authz.yaml"), workers=1)
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", OVER_HTTP)
 def test_a_front_says_where_it_listens_asks_and_forwards(name):
     text = rendered(name)
     assert {"nginx": "/check/airflow$request_uri", "caddy": "/check/@{http.request.method}/airflow/"}[name] in text
@@ -109,8 +115,56 @@ def test_the_command_prints_or_writes(tmp_path):
     assert CliRunner().invoke(main, ["front", "apache-traffic-server"]).exit_code == 2
 
 
-@pytest.mark.parametrize("name", FRONTS)
+@pytest.mark.parametrize("name", OVER_HTTP)
 def test_every_worker_is_asked(name):
     text = rendered(name, http=f"{HTTP}, workers: 2")
     assert "/run/authz/http-0.sock" in text
     assert "/run/authz/http-1.sock" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "gate"), [("lighttpd", "/run/authz/fastcgi.sock"), ("apache", "fcgi://127.0.0.1:9192/")]
+)
+def test_a_front_over_fastcgi_says_where_it_listens_asks_and_forwards(name, gate):
+    text = rendered(name)
+    for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", gate, "8080"):
+        assert value in text
+    assert [one for one in IDENTITY_HEADERS if one not in text] == []
+    assert text == rendered(name)
+
+
+CANNOT = [
+    ("lighttpd", {"http": HTTP}, "an address of `http_check.fastcgi`"),
+    ("apache", {"http": HTTP}, "an address of `http_check.fastcgi`"),
+    ("nginx", {"http": f"{SOCKET}, {AUDIENCES}"}, "an address of `http_check.listen`"),
+    ("apache", {"http": f"{SOCKET}, {AUDIENCES}"}, "one TCP address"),
+    ("apache", {"http": f"{PORT}, workers: 2, {AUDIENCES}"}, "one TCP address"),
+    (
+        "apache",
+        {"fronts": FRONT.replace("'127.0.0.1:8080'", "['127.0.0.1:8080', '127.0.0.1:8081']")},
+        "for one Airflow",
+    ),
+    ("apache", {"fronts": FRONT.replace("8080'", "8080', tls: true")}, "take another front"),
+    ("lighttpd", {"fronts": FRONT.replace("8080'", "8080', tls: true")}, "take another front"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "told"), CANNOT)
+def test_what_a_front_cannot_do_is_refused(name, changes, told):
+    with pytest.raises(ConfigError) as caught:
+        rendered(name, **changes)
+    assert told in f"{caught.value.problems[0].message} {caught.value.problems[0].hint}"
+
+
+def test_lighttpd_asks_every_worker_and_prefers_sockets():
+    both = "fastcgi: [{listen: '127.0.0.1:9192', audience: airflow}, {listen: 'unix:/a/b.sock', audience: airflow}]"
+    text = rendered("lighttpd", http=f"{both}, workers: 2, {AUDIENCES}")
+    assert "/a/fastcgi-0.sock" in text
+    assert "/a/fastcgi-1.sock" in text
+    assert "9192" not in text
+
+
+def test_a_base_path_is_no_pattern():
+    """In the script it is in a pattern of Lua, where `-` and `.` mean something."""
+    base = f"{SOCKET}, {AUDIENCES.replace('{name: airflow}', '{name: airflow, base_path: /a-b.c}')}"
+    assert '"^/a%-b%.c/+execution$"' in rendered("lighttpd", http=base)

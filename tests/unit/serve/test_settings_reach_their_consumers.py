@@ -26,7 +26,7 @@ from authz.engine import choose
 from authz.envoy_config.bootstrap import bootstrap
 from authz.envoy_config.provider import Provider, complete
 from authz.envoy_config.secrets import sds_files
-from authz.fronts.render import FRONTS, render
+from authz.fronts.render import FRONTS, OVER_FASTCGI, render
 from authz.keys import SystemClock
 from authz.serve.app import App
 from authz.serve.log_writer import LogWriter
@@ -37,10 +37,13 @@ from tests.support.object_graph import facts
 from tests.support.rigs.service import POLICY
 from tests.support.schema_leaves import changed, leaves, others, value_at
 
+OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)  # the others refuse some of the keys
+
 # Keys that need not change anything, each with its reason.
 EXCEPTIONS = {
     "version": "there is one version of the format, and so no other value",
     "http_check.audiences[].plane": "changed alone it is refused: the other plane has other keys",
+    "http_check.fastcgi[].audience": "changed alone it is refused: it is the name of one of `audiences`",
 }
 
 # Two files that between them have every section and every kind of credential.
@@ -154,6 +157,7 @@ admin: {{listen: "unix:{folder}/admin.sock"}}
 assertion: {{issuer: "https://gate.test", keys: [assertion.pem]}}
 http_check:
   listen: ["unix:{folder}/http.sock"]
+  fastcgi: [{{listen: "unix:{folder}/fastcgi.sock", audience: airflow}}]
   client_address: x-real-ip
   tls: {{certificate: gate.pem, key: gate.key, client_ca: fronts.pem}}
   audiences:
@@ -201,7 +205,7 @@ class Made:
     def for_envoy(self):
         read = settings.load(self._file)
         if read.envoy is None:
-            return [render(name, read, str(self._file), self.folder) for name in FRONTS if read.fronts]
+            return [render(name, read, str(self._file), self.folder) for name in OVER_HTTP if read.fronts]
         made = complete(settings.load(self._file), str(self._file), discover)
         planes = {"inbound": None, "egress": None, "execution": None}
         alone = [{**planes, one: getattr(made.edge, one)} for one in planes if getattr(made.edge, one)]

@@ -23,6 +23,11 @@ def of(audience):
     return f"listen: ['127.0.0.1:9191'], audiences: [{audience}]"
 
 
+def fastcgi(address, audience="a", more=""):
+    audiences = "audiences: [{name: a}, {name: out, plane: egress, destination: o}]"
+    return f"{more} {audiences}, fastcgi: [{{listen: '{address}', audience: {audience}}}]"
+
+
 @pytest.mark.parametrize(
     ("section", "at", "told"),
     [
@@ -42,6 +47,14 @@ def of(audience):
         (of("{name: a, plane: egress, destination: b, base_path: /x}"), "/x", "no effect with `plane: egress`"),
         (of("{name: a, plane: execution}"), "execution", "inbound"),
         (of("{name: a, statuses: few}"), "few", "all"),
+        ("audiences: [{name: a}]", "{", "set `listen` or `fastcgi`"),
+        (fastcgi("unix:/f", "b"), "b}", "no such audience"),
+        (fastcgi("unix:/f", "out"), "out}", "is for calls of tasks"),
+        (fastcgi("127.0.0.1:9190"), "'127", "belongs to listen[0]"),
+        (fastcgi("10.0.0.5:9192"), "'10.", "FastCGI has no TLS"),
+        (fastcgi("unix:/f", more="client_address: x-real-ip,"), "x-real-ip", "no effect without `listen`"),
+        (fastcgi("unix:/f", more="tls: {certificate: a, key: b},"), "{certificate", "no effect without `listen`"),
+        (fastcgi("unix:/f", more="listen: ['unix:/f'],"), "'unix", "belongs to http_check.listen[0]"),
     ],
 )
 def test_a_mistake_is_refused_at_its_place(section, at, told):
@@ -66,3 +79,13 @@ def test_several_workers_have_names_of_their_own():
     assert (found.worker_count, found.all_workers) == (1, 3)
     with pytest.raises(ConfigError, match="belongs to listen"):
         parsed("listen: ['unix:/run/authz/authz.sock'], audiences: [{name: a}]", both)
+
+
+def test_fastcgi_alone_is_enough_and_each_worker_has_its_address():
+    text = "fastcgi: [{listen: 'unix:/run/authz/f.sock', audience: a}], audiences: [{name: a}], workers: 2"
+    assert parsed(text).http_check.listen == ()
+    more = "fastcgi: [{listen: '127.0.0.1:9192', audience: a}, {listen: '127.0.0.1:9193', audience: a}]"
+    with pytest.raises(
+        ConfigError, match=r"worker 0 would listen on 127\.0\.0\.1:9193, which belongs to http_check.fastcgi"
+    ):
+        parsed(f"{more}, audiences: [{{name: a}}], workers: 2")
