@@ -16,6 +16,7 @@ from tests.support.missing import skip_or_fail
 JUDGED = {
     "cpu_vs_echo",
     "cpu_vs_aio",
+    "http_vs_grpc",
     "rules_10k_vs_10",
     "uncached_rs256_extra_us",
     "throughput_vs_native",
@@ -24,12 +25,12 @@ JUDGED = {
     "worker_rss_mb",
     "ready_s",
 }
-SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "tcp", "aio", "threads", "peer", "peer_deny"}
+SERVED = {"echo", "ours", "log_on", "headers_40", "deny", "tcp", "http", "aio", "threads", "peer", "peer_deny"}
 SERVED |= {f"rules_{rules}" for rules in RULES if rules != 100}
 TOKENS = {"token_cached", "token_RS256", "token_ES256", "token_EdDSA", "token_assertion"}
 EGRESS = {"egress_service", "egress_proxy", "egress_proof", "parked_0", "parked_4000"}
 CALLS = {f"call_{name}" for name in ("direct", "unguarded", "service", "credential", "proxy", "proof")}
-GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_1", "ours_2", "guarded_by_peer"}
+GUARDED = {"none", "native", "guarded_by_echo", "ours_tcp", "ours_http", "ours_1", "ours_2", "guarded_by_peer"}
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
