@@ -98,9 +98,10 @@ def test_a_story_says_who_made_a_run_that_airflow_named(signed):
     assert outcome(signed, id_of(answer))["run"] == "manual__1"
     command = [AUTHZ, "audit", "story", "sales_daily/manual__1", signed.gate.folder / "audit"]
     recorded = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
-    assert recorded[:2] == ["run manual__1 of sales_daily", "└─ triggered by:"]
+    assert recorded[:2] == ["run manual__1 of sales_daily", "├─ triggered by:"]
     assert id_of(answer) in recorded[2]
     assert "etl" in recorded[2]
+    assert recorded[3:] == [f"└─ policy: {signed.gate.get('/readyz').json()['revision'][:12]}"]
 
 
 def test_a_client_that_goes_away_ended_it(signed):
