@@ -86,7 +86,18 @@ def _reported(ctx: click.Context) -> Iterator[None]:
         raise  # click ends quietly: the reader of our output has left
     except OSError as error:
         click.echo(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        _give_up_output()
         ctx.exit(2)
+
+
+def _give_up_output() -> None:
+    """Do not write again at the end what could not be written: Python would end with status 120 and a second error."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

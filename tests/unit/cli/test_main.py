@@ -1,5 +1,6 @@
 """Help is the same at the group and at its commands, also where it cannot be written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,16 @@ from authz.cli import main
 HELP = (["--help"], ["-h"], ["--version"], ["lint", "--help"], ["token", "--help"], ["token", "inspect", "-h"])
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("arguments", HELP, ids=" ".join)
-def test_help_ends_with_0_and_with_2_where_it_cannot_be_written(arguments):
+def test_help_ends_with_0_and_with_2_where_it_cannot_be_written(arguments, unbuffered):
+    """Also where Python keeps output until the end, as it does unless the environment says otherwise."""
     command = [sys.executable, "-m", "authz", *arguments]
-    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert (shown.returncode, shown.stderr) == (0, "")
     with Path("/dev/full").open("w") as full:
-        lost = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        lost = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=env)
     assert (lost.returncode, lost.stderr) == (2, "error: No space left on device\n")
 
 
