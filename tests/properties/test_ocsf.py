@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.ocsf import event
@@ -25,7 +25,6 @@ def changed(*models):
     return st.builds(lambda model, some: {**model, **some}, st.sampled_from([*models, {}]), changes)
 
 
-@settings(deadline=None)  # the schema is compiled at the first
 @given(changed(ASKED, CALLED), st.none() | changed(ENTRY), st.none() | changed(OUTCOME))
 def test_the_event_of_a_line_of_any_kind_is_valid(record, entry, outcome):
     assert mistakes(json.loads(json.dumps(event(Recorded(record, entry, outcome))))) == []

@@ -19,5 +19,5 @@ def examples(number, **options):
 
 def share_by_default():
     """The same for property tests that name no number."""
-    settings.register_profile("share", max_examples=max(_FEWEST, round(_USUAL * SHARE)))
+    settings.register_profile("share", max_examples=max(_FEWEST, round(_USUAL * SHARE)), deadline=None)
     settings.load_profile("share")
