@@ -7,6 +7,7 @@ no allow. A check whose front has hung up leaves what it waits for.
 import asyncio
 import contextlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, NamedTuple, Protocol
@@ -59,7 +60,7 @@ class Shared(NamedTuple):
     gone: asyncio.Event
 
 
-class FrontConnection(asyncio.Protocol):
+class FrontConnection(asyncio.Protocol, ABC):
     """See the module's docstring."""
 
     def __init__(self, shared: Shared) -> None:
@@ -127,9 +128,9 @@ class FrontConnection(asyncio.Protocol):
     def _go_on(self) -> None:
         """A check that waited was answered."""
 
+    @abstractmethod
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer that this is no question, and end."""
-        raise NotImplementedError
 
     def _close(self) -> None:
         self._refused = True

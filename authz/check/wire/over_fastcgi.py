@@ -4,7 +4,7 @@ Law: FastCGI 1.0 §6.3 and RFC 3875 §4.1. A request is `REQUEST_METHOD`, `REQUE
 headers that are read. Names in upper case have lost the difference of `-` and `_`, so only those are read that no other
 header can turn into: none of them has a hyphen. A variable that is there twice is no question. What a server joins of
 several headers stays joined: the gate refuses a comma in credentials. Cookies are not read: a session is Envoy's, and
-joined ones could not be told apart.
+joined ones could not be distinguished.
 """
 
 import re
