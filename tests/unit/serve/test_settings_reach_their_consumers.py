@@ -183,7 +183,7 @@ fronts:
 
 
 # Descriptors and inodes: the system chooses their numbers, by what else is there just then.
-NUMBERS = {"_alive", "_descriptor", "_identity", "_lock"}
+NUMBERS = {"_alive", "_descriptor", "_identity", "_lock", "_signing_keys"}
 # Not looked into: the settings, what ticks, and what watches every certificate but uses none.
 OPAQUE = (BaseModel, threading.Thread, SystemClock, Certificates)
 
