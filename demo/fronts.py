@@ -84,6 +84,8 @@ STARTS: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     "apache": apache,
 }
 """The command of each front, given the folder with its files. Each raises MissingServerError."""
+RESOLVE_DOTS: Final = frozenset({""})
+"""Fronts that resolve `/a/../b` before they ask; "" is Envoy. Others ask about it as it is, and the gate refuses."""
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from demo.files import EXTRA_RULES, Layout
+from demo.fronts import RESOLVE_DOTS
 from demo.tour_client import Answer, Asked, Asker, DecisionLog, Issuer, ask, until
 from demo.tour_login import login_rows
 from demo.tour_outbound import DAGS, TRIGGER, Outbound, runs
@@ -147,9 +148,8 @@ class Tour:
             lambda: ann("/ui/auth/me", headers=spoofed()),
             lambda answer: "" if answer.json()["username"] == "ann" else "Airflow saw another user",
         )
-        yield Row(
-            "ann (viewer)", "GET /api/v2/dags/../connections", "403 no_rule", lambda: ann(f"{DAGS}/../connections")
-        )
+        dots = "403 no_rule" if self._layout.front in RESOLVE_DOTS else "400 bad_path"
+        yield Row("ann (viewer)", "GET /api/v2/dags/../connections", dots, lambda: ann(f"{DAGS}/../connections"))
         yield Row(
             "ann (viewer)", "GET /api/v2/dags/..%2fconnections", "400 bad_path", lambda: ann(f"{DAGS}/..%2fconnections")
         )
