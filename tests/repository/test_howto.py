@@ -32,7 +32,7 @@ PARTS = {
 }
 FOLDER = ROOT / "docs" / "howto"
 PAGES = sorted(FOLDER.glob("*.md"))
-WITHOUT_POLICY = {"audit", "command-line", "deploy-kubernetes", "query", "ship", "story", "systemd", "tracing"}
+WITHOUT_POLICY = {"audit", "command-line", "deploy-kubernetes", "gateways", "query", "ship", "story", "systemd", "tracing"}
 
 
 def saved_files(page):
