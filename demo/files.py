@@ -251,7 +251,7 @@ envoy:
 
 
 def _front(layout: Layout) -> str:
-    """Ports, because every front can ask at one, and no other user's process may need a path below this directory."""
+    """Ports instead of Unix sockets: every front can ask at one, also a front that runs as another user."""
     ports = layout.ports
     return f"""\
 # {layout.front}, beside Envoy: `authz front {layout.front}` renders its configuration.
