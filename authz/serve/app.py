@@ -36,7 +36,7 @@ from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
-from authz.serve.engines import engine_of
+from authz.serve.engines import asking, engine_of
 from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
@@ -103,7 +103,8 @@ class App:
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock, self.log.enter_revocation if lints else None)
         self.grants = self._grants(revoked, announces=lints)
-        authenticator = self._authenticator(revoked)
+        make, parse = asking(settings, self.tracing.parse, over_http=over_http)
+        authenticator = self._authenticator(make, revoked)
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
@@ -121,7 +122,7 @@ class App:
             privacy=self.log.privacy,
             shadow=self.shadow.service,
             alarm=Alarm(self.metrics.break_glass),
-            parse=self.tracing.parse,
+            parse=parse,
         )
         self.engine = engine_of(settings, self.log.durable(self.service), self.metrics, over_http=over_http)
         named_files = NamedFiles(Path(settings.policy))
@@ -239,9 +240,9 @@ class App:
         self._ending = True
         self.engine.stop()
 
-    def _authenticator(self, revoked: Revoked) -> Authenticator:
+    def _authenticator(self, make: Callable[..., Authenticator], revoked: Revoked) -> Authenticator:
         limits = self.settings.limits
-        return Authenticator(
+        return make(
             capacity=limits.cached_tokens,
             max_token_bytes=limits.token_bytes,
             count=self.metrics.token_cache,

@@ -9,6 +9,7 @@ there is nothing to say, so that a front that copies them overwrites those of th
 
 import ipaddress
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
@@ -21,6 +22,8 @@ PREFIX: Final = b"/check/"
 _BY_METHOD: Final = b"@"  # no name begins with it
 STATUS: Final = "x-authz-status"
 """With `statuses: simple`: the status that the caller should get."""
+REMOVE: Final = "x-authz-remove"
+"""Of an allow: the request's headers that the front must not pass on."""
 
 _OK: Final = 200
 _LEAST_REFUSAL: Final = 400  # a front may take any status below for an allow
@@ -68,8 +71,9 @@ class Route:
     def answer(self, response: bytes) -> HttpAnswer:
         """The answer to the front, of a CheckResponse of ours."""
         said = pb.CheckResponse.FromString(response)
-        if said.status.code == GrpcCode.OK and said.HasField("ok_response"):
+        if is_allow(said):
             headers = _ALLOWED.copy()
+            headers[REMOVE] = _removed(tuple(said.ok_response.headers_to_remove))
             for option in said.ok_response.headers:
                 headers[option.header.key] = option.header.value
             return HttpAnswer(_OK, headers, b"")
@@ -123,6 +127,17 @@ class Routes:
         if route is None:
             return None
         return (_OfMethod(route, method) if method else route), target[end:]
+
+
+def is_allow(said: pb.CheckResponse) -> bool:
+    """Whether a CheckResponse of ours allows the request: not by what it leaves out."""
+    return said.status.code == GrpcCode.OK and said.HasField("ok_response")
+
+
+@lru_cache(maxsize=64)
+def _removed(names: tuple[str, ...]) -> str:
+    """What a front removes of the request's headers. Those of an identity are in every answer, set or empty."""
+    return ", ".join(name for name in names if name not in edge.IDENTITY_HEADERS)
 
 
 def _address(value: bytes) -> str:
