@@ -9,10 +9,10 @@ there is nothing to say, so that a front that copies them overwrites those of th
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Final
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.check.wire.headers import NEVER_FORWARDED
 from authz.core import edge
 from authz.core.http_answer import HttpAnswer
 from authz.core.model import Plane
@@ -25,6 +25,14 @@ STATUS: Final = "x-authz-status"
 REMOVE: Final = "x-authz-remove"
 """Of an allow: the request's headers that the front must not pass on."""
 
+_FIRST, _LAST = NEVER_FORWARDED[0], "cookie"  # of what `allowed` removes: the two that it may keep
+# By whether the first and the last are removed: reading the list would cost a tenth of the check. The identity headers
+# that it removes are not named: each is in every answer, set or empty.
+_REMOVED: Final = {
+    (first, last): ", ".join([*NEVER_FORWARDED[not first :], *[_LAST] * last])
+    for first in (True, False)
+    for last in (True, False)
+}
 _OK: Final = 200
 _LEAST_REFUSAL: Final = 400  # a front may take any status below for an allow
 _KNOWN_TO_ALL: Final = frozenset({401, 403})  # what every front passes on as a refusal
@@ -73,7 +81,8 @@ class Route:
         said = pb.CheckResponse.FromString(response)
         if is_allow(said):
             headers = _ALLOWED.copy()
-            headers[REMOVE] = _removed(tuple(said.ok_response.headers_to_remove))
+            removed = said.ok_response.headers_to_remove
+            headers[REMOVE] = _REMOVED[removed[0] == _FIRST, removed[-1] == _LAST]
             for option in said.ok_response.headers:
                 headers[option.header.key] = option.header.value
             return HttpAnswer(_OK, headers, b"")
@@ -132,12 +141,6 @@ class Routes:
 def is_allow(said: pb.CheckResponse) -> bool:
     """Whether a CheckResponse of ours allows the request: not by what it leaves out."""
     return said.status.code == GrpcCode.OK and said.HasField("ok_response")
-
-
-@lru_cache(maxsize=64)
-def _removed(names: tuple[str, ...]) -> str:
-    """What a front removes of the request's headers. Those of an identity are in every answer, set or empty."""
-    return ", ".join(name for name in names if name not in edge.IDENTITY_HEADERS)
 
 
 def _address(value: bytes) -> str:

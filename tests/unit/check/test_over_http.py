@@ -136,3 +136,15 @@ def test_refusals(status, simple):
     assert (said.status, said.body, over_http.STATUS in said.headers) == (status, b"why", False)
     said = Route(INBOUND, simple=True).answer(denied(status))
     assert (said.status, said.headers.get(over_http.STATUS, str(status))) == (simple, str(status))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("cookies", [None, "", "a=b"])
+def test_an_allow_names_what_the_front_must_not_pass_on(keep, cookies):
+    """All that Envoy is told to remove over gRPC; identity headers are in the answer itself, set or empty."""
+    response = allowed(decision_id="d", headers={edge.SUBJECT: "alice"}, cookies=cookies, metadata={}, keep=keep)
+    removed = set(pb.CheckResponse.FromString(response).ok_response.headers_to_remove)
+    said = Route(INBOUND).answer(response).headers
+    assert set(said[over_http.REMOVE].split(", ")) == removed - set(edge.IDENTITY_HEADERS)
+    assert ("authorization" in removed, "cookie" in removed) == (not keep, cookies == "")
+    assert said.get("cookie") == (cookies or None)
