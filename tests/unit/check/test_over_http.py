@@ -6,6 +6,8 @@ from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.check.wire import allowed, over_http, parse
 from authz.check.wire.over_http import Route, Routes
 from authz.core import edge
+from authz.core.errors import PolicyError
+from tests.support.rigs.service import POLICY, Rig
 
 INBOUND = {edge.EXT_PLANE: "inbound", edge.EXT_AUDIENCE: "airflow", edge.EXT_BASE: "", edge.EXT_DAGS: edge.NARROWED}
 EGRESS = {edge.EXT_PLANE: "egress", edge.EXT_DESTINATION: "orders"}
@@ -148,3 +150,26 @@ def test_an_allow_names_what_the_front_must_not_pass_on(keep, cookies):
     assert set(said[over_http.REMOVE].split(", ")) == removed - set(edge.IDENTITY_HEADERS)
     assert ("authorization" in removed, "cookie" in removed) == (not keep, cookies == "")
     assert said.get("cookie") == (cookies or None)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "roles: [viewer], operations: ['*']",
+        "roles: [viewer], paths: ['/**', '/x/**']",
+        "public: true, methods: [GET], paths: ['/execution/health']",
+    ],
+)
+def test_the_api_for_tasks_is_allowed_to_no_one(rule):
+    """Envoy and the fronts keep it to workers; what asks over HTTP may be a front of anyone's."""
+    rig = Rig(f"{POLICY}  - {{id: everything, plane: inbound, {rule}}}\n")
+    route = Route(INBOUND)
+    for target in (b"/execution/health", b"/execution/task-instances/1/run", b"/%65xecution/health", b"/execution/"):
+        for method in ("GET", "POST", "PATCH"):
+            lines = [HOST, (b"authorization", f"Bearer {rig.token()}".encode())]
+            assert route.answer(rig.service.check(route.message(method, target, lines))).status == 403, (method, target)
+
+
+def test_no_rule_can_name_the_api_for_tasks():
+    with pytest.raises(PolicyError, match="is for its tasks"):
+        Rig(f"{POLICY}  - {{id: tasks, plane: inbound, roles: [viewer], operations: ['execution:call']}}\n")
