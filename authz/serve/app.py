@@ -23,6 +23,7 @@ from authz.core.assertion import SigningKey
 from authz.core.cases import Suite
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
+from authz.core.model import HttpRequest
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
 from authz.keys import Fetcher, KeyStore, SystemClock
@@ -103,8 +104,7 @@ class App:
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock, self.log.enter_revocation if lints else None)
         self.grants = self._grants(revoked, announces=lints)
-        make, parse = asking(settings, self.tracing.parse, over_http=over_http)
-        authenticator = self._authenticator(make, revoked)
+        authenticator, parse = self._readers(revoked, over_http=over_http)
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
@@ -240,15 +240,18 @@ class App:
         self._ending = True
         self.engine.stop()
 
-    def _authenticator(self, make: Callable[..., Authenticator], revoked: Revoked) -> Authenticator:
+    def _readers(self, revoked: Revoked, *, over_http: bool) -> tuple[Authenticator, Callable[[bytes], HttpRequest]]:
+        """What reads credentials, and what reads messages."""
+        make, parse = asking(self.settings, self.tracing.parse, over_http=over_http)
         limits = self.settings.limits
-        return make(
+        authenticator = make(
             capacity=limits.cached_tokens,
             max_token_bytes=limits.token_bytes,
             count=self.metrics.token_cache,
             revoked=revoked,
             granted=self.grants.granted,
         )
+        return authenticator, parse
 
     def _grants(self, revoked: Revoked, *, announces: bool) -> GrantParts:
         return GrantParts(
