@@ -1,6 +1,6 @@
-"""Who a question is about that names its subject: AuthZEN's, where a client asks what another may do.
+"""The subject of a question over AuthZEN, where a client asks what another caller may do.
 
-Law: a subject that is only stated is never believed. It is the token's own, or the token is that of a client which the
+Law: a subject that is only stated is never accepted. It is the token's own, or the token is that of a client which the
 settings name: then what it states of the subject is taken for claims, the issuer is the client's own, and roles follow
 by the policy as from a token. Anything else is denied, on public routes too. Nothing that is asked here ends a session:
 an `AskedSession` is no `Session` that signs out (`authz.check.service`).

@@ -48,7 +48,7 @@ _Asking = Generator[bytes, bytes, "_Decision"]
 
 
 class Question(bytes):
-    """A CheckRequest that is only asked about, and for whom."""
+    """A CheckRequest that is only asked about, and its subject."""
 
     subject: Subject
 

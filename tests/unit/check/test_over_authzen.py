@@ -14,7 +14,7 @@ from authz.authn.asked import AskingAuthenticator
 from authz.check import wire
 from authz.check.wire.over_authzen import EVALUATION, EVALUATIONS, METADATA, MOST_EVALUATIONS, AuthZen, parse_with
 from authz.check.wire.over_http import Route
-from authz.core import edge
+from authz.core import edge, replay
 from authz.core.grants import Granted
 from authz.core.http_answer import HttpAnswer
 from authz.core.parked import Parked
@@ -174,6 +174,11 @@ class TestDecisionClient:
         assert (record["subject"], record["roles"], record["stated_by"]) == ("carol", ["viewer"], "portal")
         (entry,) = asked.rig.sink.entries
         assert (entry["subject"], entry["groups"], entry["user"]) == ("carol", ["data-readers"], "carol@example.com")
+
+    def test_what_was_decided_about_a_stated_subject_is_evaluated_again_from_the_log(self, asked):
+        asked.ask({**question(), "subject": CAROL}, asked.bearer(**PORTAL))
+        case = replay.rebuild(asked.rig.record, {one["id"]: one for one in asked.rig.sink.entries})
+        assert replay.decide_again(case, asked.rig.policy).rule == "readers"
 
     def test_without_groups_there_are_no_roles(self, asked):
         said = asked.ask(question(subject="carol"), asked.bearer(**PORTAL))
