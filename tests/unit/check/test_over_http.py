@@ -152,17 +152,10 @@ def test_an_allow_names_what_the_front_must_not_pass_on(keep, cookies):
     assert said.get("cookie") == (cookies or None)
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "roles: [viewer], operations: ['*']",
-        "roles: [viewer], paths: ['/**', '/x/**']",
-        "public: true, methods: [GET], paths: ['/execution/health']",
-    ],
-)
+@pytest.mark.parametrize("rule", ["operations: ['*']", "paths: ['/**']"])
 def test_the_api_for_tasks_is_allowed_to_no_one(rule):
     """Envoy and the fronts keep it to workers; what asks over HTTP may be a front of anyone's."""
-    rig = Rig(f"{POLICY}  - {{id: everything, plane: inbound, {rule}}}\n")
+    rig = Rig(f"{POLICY}  - {{id: everything, plane: inbound, roles: [viewer], {rule}}}\n")
     route = Route(INBOUND)
     for target in (b"/execution/health", b"/execution/task-instances/1/run", b"/%65xecution/health", b"/execution/"):
         for method in ("GET", "POST", "PATCH"):
@@ -170,6 +163,14 @@ def test_the_api_for_tasks_is_allowed_to_no_one(rule):
             assert route.answer(rig.service.check(route.message(method, target, lines))).status == 403, (method, target)
 
 
-def test_no_rule_can_name_the_api_for_tasks():
-    with pytest.raises(PolicyError, match="is for its tasks"):
-        Rig(f"{POLICY}  - {{id: tasks, plane: inbound, roles: [viewer], operations: ['execution:call']}}\n")
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "roles: [viewer], operations: ['execution:call']",
+        "roles: [viewer], paths: ['/execution/health']",
+        "public: true, methods: [GET], paths: ['/execution/health']",
+    ],
+)
+def test_no_rule_can_name_the_api_for_tasks(rule):
+    with pytest.raises(PolicyError):
+        Rig(f"{POLICY}  - {{id: tasks, plane: inbound, {rule}}}\n")
