@@ -191,22 +191,20 @@ class AuthZen:
         host = _text(properties, "hostname", "resource.properties")
         if not (_METHOD.fullmatch(method) and _TARGET.fullmatch(target) and _HOST.fullmatch(host)):
             return _wrong(HTTPStatus.BAD_REQUEST, "no request has this method, target and hostname")
-        token = context.get("token")
-        if not isinstance(token, str | None):
-            raise _BadQuestionError("context.token: a string is needed")
         lines = [line for line in headers if line[0] not in _OF_CLIENT]
         lines.append((b"host", host.encode()))
-        if token is None:
+        is_clients = "token" not in context
+        if is_clients:
             lines += [line for line in headers if line[0] == _AUTHORIZATION]
         else:
-            lines.append((_AUTHORIZATION, b"Bearer " + token.encode()))
+            lines.append((_AUTHORIZATION, b"Bearer " + _text(context, "token", "context").encode()))
         message = route.message(method, target.encode(), lines)
         if message is None:
             raise ValueError("a question without a Host")
         question = Question(message)
-        question.subject = _subject(subject, may_be_stated=token is None)
+        question.subject = _subject(subject, may_be_stated=is_clients)
         response = yield question
-        return _decision(response, of_client=token is None)
+        return _decision(response, of_client=is_clients)
 
 
 def _members(headers: _Headers, body: bytes) -> dict[str, Any]:

@@ -148,6 +148,12 @@ def test_a_stated_subject_alone_is_not_believed(asked):
     assert asked.rig.record["reason"] == "no_token"
 
 
+@pytest.mark.parametrize("end", [", Bearer x", " x", "\r\nX: y", "\u00e4", "\0"])
+def test_what_is_more_than_a_token_is_none(asked, end):
+    said = asked.ask(question(context={"token": asked.rig.token() + end}))
+    assert (said["decision"], said["context"]["reason"]) == (False, "bad_authorization")
+
+
 @pytest.mark.parametrize("change", [{"exp": NOW - 100}, {"aud": "other"}, {"iss": "https://other.test"}])
 def test_a_bad_token_of_the_subject_is_a_denial_and_one_of_the_client_an_error(asked, change):
     token = asked.rig.token(**change)
@@ -352,6 +358,8 @@ class TestEvaluations:
         {**question(), "action": {"name": 123}},
         {**question(), "context": []},
         {**question(), "context": {"token": 1}},
+        {**question(), "context": {"token": None}},
+        {**question(), "context": {"token": ""}},
         {**question(), "resource": {"type": "route", "id": "/", "properties": {"hostname": 1}}},
         [],
         "text",
