@@ -5,7 +5,10 @@ from pathlib import Path
 import click
 
 from authz.cli.options import settings_option
+from authz.core.policy.load import load_without_tests as load
+from authz.fronts import worker
 from authz.fronts.render import FRONTS, render
+from authz.ops.named_files import read_bundle
 
 
 @click.command(short_help="Print the configuration of another front than Envoy.")
@@ -25,7 +28,10 @@ def front(name: str, settings_path: Path, output: Path | None) -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz import settings as files  # noqa: PLC0415 only this command needs it
 
-    made = render(name, files.load(settings_path), str(settings_path), (output or Path()).absolute())
+    settings = files.load(settings_path)
+    made = dict(render(name, settings, str(settings_path), (output or Path()).absolute()))
+    if name == "worker":
+        made[worker.ISSUERS] = worker.issuers(load(read_bundle(Path(settings.policy))).issuers.values(), settings.keys)
     if output is None:
         for file, text in made.items():
             if len(made) > 1:
@@ -34,4 +40,5 @@ def front(name: str, settings_path: Path, output: Path | None) -> None:
         return
     output.mkdir(parents=True, exist_ok=True)
     for file, text in made.items():
+        (output / file).parent.mkdir(exist_ok=True)
         (output / file).write_text(text)

