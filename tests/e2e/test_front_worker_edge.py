@@ -48,7 +48,7 @@ class Site(WorkerSite):
         self.idp, self.gate, self.upstream = IdP([RSA, EC, ED]), EchoUpstream(), EchoUpstream()
         trust = trusted(self.idp) if trust is None else trust(self.idp)
         options = {"gates": [self.gate.address], "upstream": self.upstream.address, **changes}
-        super().__init__(folder, issuers=[trust], keys=keys or Keys(min_interval=60.0, timeout=1.0), **options)
+        super().__init__(folder, issuers=[trust], keys=keys or Keys(min_interval="60s", timeout="1s"), **options)
         self.reset()
 
     def __enter__(self):
@@ -148,15 +148,12 @@ BAD = {
     "header is no JSON": lambda idp: raw_token(b"{", claims(idp), b"x"),
     "no UTF-8": lambda _: raw_token({"alg": "ES256"}, b'{"iss":"\xff"}', b"x"),
     "90,000 characters": lambda _: "a" * 90_000,
-    "a huge header": lambda idp: sign(claims(idp), EC, {"x": "a" * 60_000}),
     "deep": lambda _: raw_token(b"[" * 20_000, b"[" * 20_000, b"x"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_token_is_refused_and_the_gate_is_not_asked(site, name):
-    if name == "a huge header":  # the gate's to refuse: what is signed is good
-        pytest.skip("good, and long")
     bad = BAD[name](site.idp)
     for target in (DAGS, "/api/v2/monitor/health"):
         said = site.get(target, f"Authorization: Bearer {bad}")
@@ -196,15 +193,14 @@ def test_without_a_token_the_gate_is_asked_and_credentials_of_other_kinds_are_no
 
 
 def test_a_key_that_is_no_longer_the_same_is_asked_for_once_and_the_last_good_ones_stay(tmp_path):
-    with Site(tmp_path, keys=Keys(min_interval=0.2, timeout=0.3, refresh=1.0)) as site:
+    with Site(tmp_path, keys=Keys(min_interval="200ms", timeout="300ms", refresh="1s")) as site:
         assert site.get(DAGS, site.bearer()).status == 200
         for misbehaves in (silence(), redirect(f"{site.idp.url}/other"), endless()):
             site.idp.misbehave(misbehaves)
             asked = site.idp.count("/jwks")
-            assert site.get(DAGS, site.bearer(OTHER)).status == 401  # asks again, in vain
-            assert site.idp.count("/jwks") == asked + 1
+            while site.idp.count("/jwks") == asked:  # once `min_interval` is over, it asks again, in vain
+                assert site.get(DAGS, site.bearer(OTHER)).status == 401
             assert site.get(DAGS, site.bearer()).status == 200
-            site.pause(0.25)  # more than `min_interval`: the next unknown key may be asked for
         assert "/other" not in site.idp.requests
         site.idp.behave()
         site.idp.keys = [OTHER]
@@ -234,7 +230,7 @@ def test_many_first_requests_wait_for_one_fetch_of_keys(tmp_path):
     "misbehaves", [{"path": "/.well-known/openid-configuration", "answer": redirect("/jwks")}, {"answer": endless()}]
 )
 def test_without_keys_nothing_is_served(tmp_path, misbehaves):
-    with Site(tmp_path, keys=Keys(timeout=0.5)) as site:
+    with Site(tmp_path, keys=Keys(timeout="500ms")) as site:
         site.idp.misbehave(**misbehaves)
         for _ in range(2):
             assert site.get(DAGS, site.bearer()).status == 503
@@ -251,7 +247,7 @@ def test_without_keys_nothing_is_served(tmp_path, misbehaves):
     ],
 )
 def test_keys_that_are_not_the_issuers_do_not_count(tmp_path, trust):
-    with Site(tmp_path, trust=trust, keys=Keys(timeout=0.5)) as site:
+    with Site(tmp_path, trust=trust, keys=Keys(timeout="500ms")) as site:
         assert site.get(DAGS, site.bearer(iss=trust(site.idp).issuer)).status == 503
         assert (site.gate.requests, site.upstream.requests) == ([], [])
 
@@ -383,7 +379,7 @@ def test_the_very_bytes_that_the_gate_is_asked_about_are_forwarded(site):
     """The URL's own parser and two more on the way: none of them writes the two differently."""
     chosen = random.Random("worker urls")  # noqa: S311 a test's corpus
     signs = [*"/.;:@!$&'()*+,=~-_?%ab\\", "..", "//", "%2e", "%2F", "%5c", "%00", "%zz", "%", "é", "?", "/./", "/../", "%25", "#"]
-    targets = [one for one in corpus.targets() if one.startswith("/")]
+    targets = [one for one in corpus.targets() if one.startswith("/") and "\r" not in one]
     targets += ["/" + "".join(chosen.choices(signs, k=chosen.randint(1, 9))) for _ in range(500)]
     served = 0
     for target in targets:
@@ -440,20 +436,14 @@ def test_the_gate_is_asked_over_mutual_tls(tmp_path):
     tls.load_cert_chain(server.certificate, server.key)
     tls.load_verify_locations(authority.ca)
     tls.verify_mode = ssl.CERT_REQUIRED
-
-    def over(name, key=client.key, certificate=client.certificate):
-        pair = f'keypair = (privateKey = embed "{key.name}", certificateChain = embed "{certificate.name}"), '
-        trust = f'tlsOptions = ({pair if key else ""}trustedCertificates = [embed "{authority.ca.name}"])'
-        return f'https = (certificateHost = "{name}", {trust})'
-
+    trust = f'trustedCertificates = [embed "../{authority.ca.name}"]'
+    pair = f'keypair = (privateKey = embed "../{client.key.name}", certificateChain = embed "../{client.certificate.name}")'
     with EchoUpstream(tls) as gate:
         gate.extra_headers = ALLOWED
-        without = f'https = (certificateHost = "gate.internal", tlsOptions = (trustedCertificates = [embed "ca.pem"]))'
-        for how, status in ((over("gate.internal"), 200), (over("other.internal"), 503), (without, 503)):
-            folder = tmp_path / f"site-{status}-{len(how)}"
-            folder.mkdir()
-            for file in (authority.ca, client.key, client.certificate):
-                (folder / file.name).write_bytes(file.read_bytes())
-            with Site(folder, gates=[gate.address], over_tls=how.replace("ca.pem", "ca.pem")) as site:
+        for number, (name, options, status) in enumerate(
+            [("gate.internal", f"{pair}, {trust}", 200), ("other.internal", f"{pair}, {trust}", 503), ("gate.internal", trust, 503)]
+        ):
+            over_tls = f'https = (certificateHost = "{name}", tlsOptions = ({options}))'
+            with Site(tmp_path / f"site-{number}", gates=[gate.address], over_tls=over_tls) as site:
                 assert site.get(DAGS, site.bearer()).status == status
-                assert len(site.upstream.requests) == (status == 200)
+                assert (len(gate.requests), len(site.upstream.requests)) == (1, status == 200)

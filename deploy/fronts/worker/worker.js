@@ -14,6 +14,7 @@ import { check } from "./token.js";
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$/;
 // Of the gate's refusals, what is the caller's business. Anything else says that the question was wrong.
 const REFUSALS = new Set([400, 401, 403, 431, 503]);
+const MOST_UNANNOUNCED = 8 * 2 ** 20;
 const WITHOUT_A_BODY = new Set([204, 205, 304]);
 const OF_THE_CONNECTION = ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
@@ -147,7 +148,7 @@ async function forwarded(request, env, route, asked, client, verdict, decision) 
     sent.set("x-forwarded-proto", "https");
     if (client) sent.set("x-forwarded-for", client);
   }
-  const body = limited(request, route);
+  const body = await bodyOf(request, route);
   const waiting = new AbortController();
   const timer = setTimeout(() => waiting.abort(), route.idle_ms);
   const host = route.upstream_host || asked.host;
@@ -156,13 +157,12 @@ async function forwarded(request, env, route, asked, client, verdict, decision) 
     said = await env.UPSTREAM.fetch(`${route.upstream_scheme}://${host}${asked.target}`, {
       method: request.method,
       headers: sent,
-      body: body.stream,
+      body,
       redirect: "manual",
       cache: "no-store",
       signal: waiting.signal,
     });
   } catch {
-    if (body.tooLong) throw new Refused(413, "body_too_large");
     throw new Refused(503, route.plane === "inbound" ? "airflow_unavailable" : "destination_unavailable");
   } finally {
     clearTimeout(timer);
@@ -193,20 +193,16 @@ function crossing(received, route) {
   return sent;
 }
 
-// The body, and whether it was longer than it may be. A length that was announced has been compared before.
-function limited(request, route) {
-  const found = { stream: request.body ?? undefined, tooLong: false };
-  if (!request.body || request.headers.has("content-length")) return found;
+// The body. An announced length has been compared before. Without one it is read whole first: workerd ends a stream that
+// fails as if it were complete, and Airflow would act on half a body.
+async function bodyOf(request, route) {
+  if (!request.body || request.headers.has("content-length")) return request.body ?? undefined;
+  const chunks = [];
   let bytes = 0;
-  found.stream = request.body.pipeThrough(
-    new TransformStream({
-      transform(chunk, controller) {
-        bytes += chunk.byteLength;
-        if (bytes <= route.request_bytes) return controller.enqueue(chunk);
-        found.tooLong = true;
-        return controller.error(new Error("too long"));
-      },
-    }),
-  );
-  return found;
+  for await (const chunk of request.body) {
+    bytes += chunk.byteLength;
+    if (bytes > Math.min(route.request_bytes, MOST_UNANNOUNCED)) throw new Refused(413, "body_too_large");
+    chunks.push(chunk);
+  }
+  return new Blob(chunks);
 }
