@@ -1,4 +1,4 @@
-"""A Cloudflare Worker, and what runs it beside the gate: `worker.capnp` for workerd, and the Worker's configuration.
+"""A Cloudflare Worker: its configuration, and what runs it, `worker.capnp` for workerd or `wrangler-NAME.jsonc`.
 
 Law: as in `authz.fronts`. The modules of the Worker are written by hand, in `deploy/fronts/worker/`; rendered is what
 they have in common with the rest: which headers cross (`headers.js`), what a front is (`config/NAME.json`) and whose
@@ -30,10 +30,19 @@ ISSUERS: Final = "config/issuers.json"
 MODULES: Final = ("worker.js", "config.js", "errors.js", HEADERS, "keys.js", "token.js")
 """Of the Worker, the main one first. All but `headers.js` are in `deploy/fronts/worker/`."""
 COMPATIBILITY_DATE: Final = "2026-11-01"
-_OF_CLOUDFLARE: Final = "cf-"  # what its edge adds is about the caller and the way here
+_OF_CLOUDFLARE: Final = (
+    "cdn-loop",
+    "cf-connecting-ipv6",
+    "cf-ew-via",
+    "cf-ipcountry",
+    "cf-ray",
+    "cf-visitor",
+    "cf-worker",
+)
+"""What its edge adds, about the caller and the way here. Not all of `cf-`: a task may need `cf-access-client-id`."""
 _ALL: Final = Template(
     """\
-# workerd serve worker.capnp
+# workerd serve worker.capnp$log
 
 using Workerd = import "/workerd/workerd.capnp";
 
@@ -76,12 +85,17 @@ def render(plans: Sequence[Plan], folder: Path) -> dict[str, str]:
         ConfigError: what a Worker cannot do.
     """
     if len({plan.name for plan in plans}) < len(plans):
-        _refuse("fronts: two Workers of one name share its configuration", "give each a name of its own in `http_check`")
+        _refuse(
+            "fronts: two Workers of one name share its configuration", "give each a name of its own in `http_check`"
+        )
+    if len(logs := {plan.access_log for plan in plans}) > 1:
+        _refuse("fronts.access_log: all Workers of one workerd have one log", "write the same file for each")
     services = [_service(f"gate-{at}", place) for at, place in enumerate(plans[0].gate)]
     workers = [_worker(plan, at, folder) for at, plan in enumerate(plans)]
     sockets = [_socket(plan, at, folder) for at, plan in enumerate(plans)]
     return {
         FILE: _ALL.substitute(
+            log=f" >> {log}" if (log := logs.pop()) else "",
             services="".join((*services, *workers)),
             folder=folder,
             sockets="".join(sockets),
@@ -89,7 +103,30 @@ def render(plans: Sequence[Plan], folder: Path) -> dict[str, str]:
         ),
         HEADERS: _headers(),
         **{f"config/{plan.name}.json": _route(plan) for plan in plans},
+        **{f"wrangler-{plan.name}.jsonc": _wrangler(plan) for plan in plans},
     }
+
+
+def _wrangler(plan: Plan) -> str:
+    """The Worker for Cloudflare's network, where gate and Airflow are reached through a tunnel (Workers VPC)."""
+    gates = ["GATE", *(f"GATE_{at}" for at in range(1, len(plan.gate)))]
+    return f"// wrangler deploy --config wrangler-{plan.name}.jsonc\n" + _json(
+        {
+            "name": f"authz-{plan.name}",
+            "main": MODULES[0],
+            "compatibility_date": COMPATIBILITY_DATE,
+            "workers_dev": False,
+            "preview_urls": False,
+            "routes": [{"pattern": "<airflow.example.com>", "custom_domain": True}],
+            "vars": {"NAME": plan.name, "CLIENT": "cf-connecting-ip"},
+            "kv_namespaces": [{"binding": "CONFIG", "id": "<id of the namespace>"}],
+            "vpc_services": [
+                {"binding": name, "service_id": f"<id of the service for {name}>"} for name in (*gates, "UPSTREAM")
+            ],
+            "observability": {"enabled": True},
+            "logpush": True,
+        }
+    )
 
 
 def issuers(trusted: Iterable[Issuer], keys: Keys) -> str:
@@ -121,8 +158,9 @@ def issuers(trusted: Iterable[Issuer], keys: Keys) -> str:
 
 
 def _headers() -> str:
-    removed = {*crossing.SET, *stripped.CLIENT_HEADERS, *stripped.RUN_HEADERS, "authorization", "host", "x-forwarded-for"}
-    families = (*stripped.CLIENT_PREFIXES, _OF_CLOUDFLARE)
+    more = ("authorization", "host", "x-forwarded-for", "x-forwarded-proto", *_OF_CLOUDFLARE)
+    removed = {*crossing.SET, *stripped.CLIENT_HEADERS, *stripped.RUN_HEADERS, *more}
+    families = stripped.CLIENT_PREFIXES
     lists = {
         "SET": crossing.SET,
         "PASSED": crossing.PASSED,
@@ -166,9 +204,6 @@ def _json(value: object) -> str:
 def _worker(plan: Plan, number: int, folder: Path) -> str:
     if len(plan.airflow) != 1:
         _refuse("fronts.airflow.address: a Worker is rendered for one Airflow", "write one address")
-    if plan.access_log:
-        text = "fronts.access_log: a Worker's log is its console"
-        _refuse(text, "remove it; `workerd serve worker.capnp >> access.log` keeps the log")
     protocol = "http = ()"
     if plan.airflow_name:
         own = f"trustedCertificates = [{_file(plan.airflow_ca, folder)}]"

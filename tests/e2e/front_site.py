@@ -74,7 +74,7 @@ fronts:
     listen: 127.0.0.1:@port
     tls: {{certificate: "@certificate", key: "@key"@client_ca}}
     airflow: {{address: "@upstream", @airflow}}
-    @access_log
+    access_log: "@folder/access.log"
     request_bytes: 1MiB
 """
 
@@ -165,7 +165,6 @@ class FrontSite:
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
-            "access_log": "" if name == "worker" else f'access_log: "{folder}/gate/access.log"',
             "folder": folder / "gate",
             "fastcgi": _OVER_TCP.format(free_port()) if workers == 1 else "",
             "audience": audience,

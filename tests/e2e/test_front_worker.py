@@ -1,7 +1,7 @@
 """The Cloudflare Worker as `authz front` renders it, in the real workerd, before a real gate.
 
-What all fronts promise is tested by the same tests (`test_fronts.py`), on the site of this file; here is what differs: the
-Worker sees a URL that was parsed, and refuses bad tokens itself. `test_front_worker_edge.py` has the Worker alone,
+What all fronts promise is tested by the same tests (`test_fronts.py`), on the site of this file; here is what differs:
+the Worker sees a URL that was parsed, and refuses bad tokens itself. `test_front_worker_edge.py` has the Worker alone,
 `test_front_worker_tasks.py` calls of tasks.
 """
 
@@ -11,7 +11,6 @@ import re
 import ssl
 from collections import Counter
 
-import jwt
 import pytest
 from click.testing import CliRunner
 
@@ -20,7 +19,7 @@ from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonicalise
 from tests.e2e.certificates import Authority
 from tests.e2e.front_site import HOST, KEY, FrontSite
-from tests.e2e.raw_http import Connection, request
+from tests.e2e.raw_http import request
 from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     DAGS,
     FORGED,
@@ -203,7 +202,12 @@ def test_long_heads_are_refused(site):
 
 
 def test_over_odd_requests_denied_is_never_served_and_served_is_what_was_allowed(site):
-    callers = [site.bearer("data-ops")] * 4 + [site.bearer("data-readers"), site.bearer(), "", "Authorization: Bearer x"]
+    callers = [site.bearer("data-ops")] * 4 + [
+        site.bearer("data-readers"),
+        site.bearer(),
+        "",
+        "Authorization: Bearer x",
+    ]
     statuses = Counter()
     for number, data in mutated(SEED, COUNT, callers):
         before = len(site.upstream.requests)
@@ -232,8 +236,8 @@ def test_over_odd_requests_denied_is_never_served_and_served_is_what_was_allowed
 
 
 def spelt(data):
-    """What of the request line can be seen here: all from the first slash on, without a fragment; the query as the URL's
-    parser writes it."""
+    """What of the request line can be seen here: all from the first slash on, without a fragment; the query as the
+    URL's parser writes it."""
     target = re.match(rb"[^ ]+ (.*) HTTP/", data).group(1).partition(b"#")[0]
     path, _, query = re.sub(rb"^http:/+[^/?]*|^[^/?]+", b"", target).decode("utf-8").partition("?")
     for sign in "\"'<>":
@@ -246,7 +250,7 @@ def test_without_the_gate_nothing_is_served_and_with_it_again_it_is(site):
     assert site.get(DAGS, caller).status == 200
     site.gate.kill()
     site.upstream.reset()
-    for target, method in ((DAGS, "GET"), (DAGS, "POST"), (HEALTH, "GET")):
+    for target, method in ((f"{DAGS}?a=canary-of-a-failure", "GET"), (DAGS, "POST"), (HEALTH, "GET")):
         said = site.get(target, caller, method=method)
         assert (said.status, said.header(DECISION), json.loads(said.body)) == (503, None, {"error": "unavailable"})
     assert site.upstream.requests == []
@@ -256,11 +260,13 @@ def test_without_the_gate_nothing_is_served_and_with_it_again_it_is(site):
 
 def test_airflow_away_is_503(site):
     site.upstream.close()
-    said = site.get(DAGS, site.bearer("data-ops"))
+    said = site.get(f"{DAGS}?a=canary-of-a-failure", site.bearer("data-ops"))
     assert (said.status, json.loads(said.body)["error"]) == (503, "airflow_unavailable")
     assert site.record(said.header(DECISION))["decision"] == "allow"
     site.upstream.open()
     assert site.get(DAGS, site.bearer("data-ops")).status == 200
+    text = (site.gate.folder / "access.log").read_text() + (site.place / "front.log").read_text()
+    assert ("airflow_unavailable" in text, "canary-of-a-failure" in text) == (True, False)
 
 
 def test_two_workers_of_the_gate_certificates_of_callers_and_of_airflow_and_a_base_path(idp, tmp_path):
@@ -270,7 +276,12 @@ def test_two_workers_of_the_gate_certificates_of_callers_and_of_airflow_and_a_ba
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(wrong.certificate, wrong.key)
     airflow = f'tls: true, tls_ca: "{authority.ca}", tls_name: airflow.internal'
-    options = {"audience": "base_path: /airflow, statuses: simple", "airflow": airflow, "upstream_tls": tls, "workers": 2}
+    options = {
+        "audience": "base_path: /airflow, statuses: simple",
+        "airflow": airflow,
+        "upstream_tls": tls,
+        "workers": 2,
+    }
     with FrontSite(tmp_path / "site", idp, "worker", client_ca=authority.ca, client=caller, **options) as site:
         (site.gate.folder / "http-0.sock").unlink()  # it cannot be reached any more
         op = site.bearer("data-ops")
@@ -286,9 +297,16 @@ def test_two_workers_of_the_gate_certificates_of_callers_and_of_airflow_and_a_ba
 
 
 def test_the_command_writes_what_the_policy_trusts(site, tmp_path):
-    made = CliRunner().invoke(main, ["front", "worker", "--settings", str(site.gate.settings), "--output", str(tmp_path)])
+    made = CliRunner().invoke(
+        main, ["front", "worker", "--settings", str(site.gate.settings), "--output", str(tmp_path)]
+    )
     assert made.exit_code == 0, made.output
     [found] = json.loads((tmp_path / "config" / "issuers.json").read_text())["issuers"]
-    assert (found["issuer"], found["algorithms"], found["audiences"]) == (site.idp.url, ["ES256"], {"inbound": ["airflow"]})
+    assert (found["issuer"], found["algorithms"], found["audiences"]) == (
+        site.idp.url,
+        ["ES256"],
+        {"inbound": ["airflow"]},
+    )
     written = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
-    assert written == {"worker.capnp", "headers.js", "config/airflow.json", "config/issuers.json"}
+    config = {"config/airflow.json", "config/issuers.json"}
+    assert written == {"worker.capnp", "wrangler-airflow.jsonc", "headers.js", *config}

@@ -27,7 +27,9 @@ from tests.support.simulators.idp import IdP, endless, redirect, silence
 
 pytestmark = pytest.mark.e2e
 DAGS = "/api/v2/dags"
-RSA, EC, ED, OTHER = (make_key(alg, kid=kid) for alg, kid in (("RS256", "r"), ("ES256", "e"), ("EdDSA", "d"), ("ES256", "o")))
+RSA, EC, ED, OTHER = (
+    make_key(alg, kid=kid) for alg, kid in (("RS256", "r"), ("ES256", "e"), ("EdDSA", "d"), ("ES256", "o"))
+)
 ALLOWED = (f"{DECISION}: decided-1", "X-Authz-Roles: viewer", f"{ASSERTION}: a.b.c", "X-Authz-User: ann")
 
 
@@ -89,10 +91,36 @@ def test_a_good_token_is_asked_about_and_served(site, key):
     asked, served = site.gate.only, site.upstream.only
     assert (asked.method, asked.target, served.target) == ("GET", f"/check/airflow{DAGS}?a=b", f"{DAGS}?a=b")
     assert asked.all("authorization")[0].startswith("Bearer ")
-    assert (asked.all("x-real-ip"), asked.all("x-forwarded-for"), served.all("x-forwarded-for")) == (["127.0.0.1"], [], ["127.0.0.1"])
+    assert (asked.all("x-real-ip"), asked.all("x-forwarded-for"), served.all("x-forwarded-for")) == (
+        ["127.0.0.1"],
+        [],
+        ["127.0.0.1"],
+    )
     assert (served.all("authorization"), served.all(ASSERTION), served.all("x-authz-user")) == ([], ["a.b.c"], ["ann"])
     line = site.lines[-1]
     assert (line["decision"], line["roles"], line["status"], line["check"]) == ("decided-1", "viewer", 200, 200)
+
+
+def test_cloudflares_header_is_the_callers_address_where_cloudflare_sets_it(site, tmp_path):
+    lines = (
+        "CF-Connecting-IP: 203.0.113.9",
+        "X-Real-IP: 9.9.9.9",
+        "X-Forwarded-For: 9.9.9.9",
+        "True-Client-IP: 9.9.9.9",
+    )
+    with Site(tmp_path, client="cf-connecting-ip") as behind_cloudflare:
+        for one, address in ((site, "127.0.0.1"), (behind_cloudflare, "203.0.113.9")):
+            assert one.get(DAGS, one.bearer(), *lines).status == 200
+            assert one.gate.only.all("x-real-ip") == one.upstream.only.all("x-forwarded-for") == [address]
+            assert one.lines[-1]["client"] == address
+            assert b"9.9.9.9" not in one.gate.only.head + one.upstream.only.head
+
+
+def test_connections_to_the_gate_are_kept(site):
+    before = len(site.gate.connections)
+    for _ in range(10):
+        assert site.get(DAGS, site.bearer()).status == 200
+    assert len(site.gate.connections) - before <= 2
 
 
 def flipped(token):
@@ -186,10 +214,14 @@ def test_what_is_no_single_bearer_token_is_refused(site, lines, status):
 
 
 def test_without_a_token_the_gate_is_asked_and_credentials_of_other_kinds_are_not_passed_on(site):
-    said = site.get("/api/v2/monitor/health", "Cookie: _token=x", "Proxy-Authorization: Basic YTpi", "X-Run-Identity: DPoP a")
+    said = site.get(
+        "/api/v2/monitor/health", "Cookie: _token=x", "Proxy-Authorization: Basic YTpi", "X-Run-Identity: DPoP a"
+    )
     assert said.status == 200
     for received in (site.gate.only, site.upstream.only):
-        assert [name for name, _ in received.headers if name in {"cookie", "proxy-authorization", "x-run-identity"}] == []
+        assert [
+            name for name, _ in received.headers if name in {"cookie", "proxy-authorization", "x-run-identity"}
+        ] == []
 
 
 def test_a_key_that_is_no_longer_the_same_is_asked_for_once_and_the_last_good_ones_stay(tmp_path):
@@ -204,7 +236,9 @@ def test_a_key_that_is_no_longer_the_same_is_asked_for_once_and_the_last_good_on
         assert "/other" not in site.idp.requests
         site.idp.behave()
         site.idp.keys = [OTHER]
-        wait_for(lambda: site.get(DAGS, site.bearer(OTHER)).status == 200, "the new key does not count", pause=site.pause)
+        wait_for(
+            lambda: site.get(DAGS, site.bearer(OTHER)).status == 200, "the new key does not count", pause=site.pause
+        )
         assert site.get(DAGS, site.bearer()).status == 401  # the old one is gone with the set
 
 
@@ -295,7 +329,9 @@ def test_anything_but_200_with_a_decision_is_a_refusal(site, status, lines, give
         assert {*kept} <= {name for name, _ in said.headers}
 
 
-@pytest.mark.parametrize("said", [b"", b"\x00" * 50, b"HTTP/1.1 200\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Authz-Dec", b"SSH-2.0-x\r\n"])
+@pytest.mark.parametrize(
+    "said", [b"", b"\x00" * 50, b"HTTP/1.1 200\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Authz-Dec", b"SSH-2.0-x\r\n"]
+)
 def test_a_gate_that_talks_nonsense_serves_nothing(tmp_path_factory, site, said):
     with socket.create_server(("127.0.0.1", 0)) as gate:
         gate.settimeout(10)
@@ -371,14 +407,32 @@ def test_a_worker_that_never_had_a_good_configuration_serves_nothing(tmp_path):
         for name, text in good.items():
             site.write(name, text)
         assert site.get(DAGS, site.bearer()).status == 200
-        site.write("issuers.json", good["issuers.json"].replace('"EdDSA",', "").replace(site.idp.url, "https://new.test"))
+        site.write(
+            "issuers.json", good["issuers.json"].replace('"EdDSA",', "").replace(site.idp.url, "https://new.test")
+        )
         assert site.get(DAGS, site.bearer()).status == 401  # no redeploy
 
 
 def test_the_very_bytes_that_the_gate_is_asked_about_are_forwarded(site):
     """The URL's own parser and two more on the way: none of them writes the two differently."""
     chosen = random.Random("worker urls")  # noqa: S311 a test's corpus
-    signs = [*"/.;:@!$&'()*+,=~-_?%ab\\", "..", "//", "%2e", "%2F", "%5c", "%00", "%zz", "%", "é", "?", "/./", "/../", "%25", "#"]
+    signs = [
+        *"/.;:@!$&'()*+,=~-_?%ab\\",
+        "..",
+        "//",
+        "%2e",
+        "%2F",
+        "%5c",
+        "%00",
+        "%zz",
+        "%",
+        "é",
+        "?",
+        "/./",
+        "/../",
+        "%25",
+        "#",
+    ]
     targets = [one for one in corpus.targets() if one.startswith("/") and "\r" not in one]
     targets += ["/" + "".join(chosen.choices(signs, k=chosen.randint(1, 9))) for _ in range(500)]
     served = 0
@@ -403,7 +457,21 @@ def test_the_very_bytes_that_the_gate_is_asked_about_are_forwarded(site):
 
 @pytest.mark.parametrize(
     "host",
-    ["a/b", "gate.test?x", "gate.test#x", "user@gate.test", "gate.test\\x", "%67ate.test", "é.test", "a b", "", "gate.test:x", "[::1", ".", "a,b"],
+    [
+        "a/b",
+        "gate.test?x",
+        "gate.test#x",
+        "user@gate.test",
+        "gate.test\\x",
+        "%67ate.test",
+        "é.test",
+        "a b",
+        "",
+        "gate.test:x",
+        "[::1",
+        ".",
+        "a,b",
+    ],
 )
 def test_a_host_that_would_move_the_path_is_refused(site, host):
     assert site.send(f"GET {DAGS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).status >= 400
@@ -437,11 +505,16 @@ def test_the_gate_is_asked_over_mutual_tls(tmp_path):
     tls.load_verify_locations(authority.ca)
     tls.verify_mode = ssl.CERT_REQUIRED
     trust = f'trustedCertificates = [embed "../{authority.ca.name}"]'
-    pair = f'keypair = (privateKey = embed "../{client.key.name}", certificateChain = embed "../{client.certificate.name}")'
+    files = f'privateKey = embed "../{client.key.name}", certificateChain = embed "../{client.certificate.name}"'
+    pair = f"keypair = ({files})"
     with EchoUpstream(tls) as gate:
         gate.extra_headers = ALLOWED
         for number, (name, options, status) in enumerate(
-            [("gate.internal", f"{pair}, {trust}", 200), ("other.internal", f"{pair}, {trust}", 503), ("gate.internal", trust, 503)]
+            [
+                ("gate.internal", f"{pair}, {trust}", 200),
+                ("other.internal", f"{pair}, {trust}", 503),
+                ("gate.internal", trust, 503),
+            ]
         ):
             over_tls = f'https = (certificateHost = "{name}", tlsOptions = ({options}))'
             with Site(tmp_path / f"site-{number}", gates=[gate.address], over_tls=over_tls) as site:

@@ -7,7 +7,6 @@ with WorkerSite(folder, gates=[gate.address], upstream=upstream.address, issuers
 
 import contextlib
 import json
-import shutil
 import signal
 import ssl
 import subprocess
@@ -28,10 +27,12 @@ from tests.e2e.raw_http import Connection, RawResponse, request
 from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
 
+
 class WorkerSite:
     """Starts workerd on entry. `changes` are of the plan that is rendered, `keys` how key sets are fetched.
 
-    `over_tls` is how the gate is reached instead of in clear text: an `https = (…)` of workerd's configuration.
+    `client` is where the Worker reads the caller's address; `over_tls` is how the gate is reached instead of in clear
+    text: an `https = (…)` of workerd's configuration.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class WorkerSite:
         keys: Keys | None = None,
         names: Sequence[str] = (HOST,),
         over_tls: str = "",
+        client: str = "connection",
         **changes: Any,
     ) -> None:
         if not WORKERD.exists():
@@ -66,6 +68,7 @@ class WorkerSite:
         # Each request reads the configuration again.
         again = '(name = "REREAD_SECONDS", text = "0"),\n        (name = "NAME"'
         files[worker.FILE] = files[worker.FILE].replace('(name = "NAME"', again)
+        files[worker.FILE] = files[worker.FILE].replace('text = "connection"', f'text = "{client}"')
         if over_tls:
             at = files[worker.FILE].index('(name = "gate-0"')
             files[worker.FILE] = files[worker.FILE][:at] + files[worker.FILE][at:].replace("http = ()", over_tls, 1)

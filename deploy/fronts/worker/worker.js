@@ -27,7 +27,7 @@ export default {
     } catch (error) {
       // A bug or a failure: the text of an error may hold what a caller sent, so only its kind is logged.
       const refused = error instanceof Refused ? error : new Refused(503, "unavailable", { why: error?.name });
-      if (refused.why) line.why = refused.why;
+      line.why = refused.why || refused.error;
       answer = refused.response(line.decision);
     }
     line.status = answer.status;
