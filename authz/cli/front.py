@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from authz.cli.options import settings_option
-from authz.core.policy.load import load_without_tests as load
+from authz.cli.policy_files import PolicyFile
+from authz.core import cases
 from authz.fronts import worker
 from authz.fronts.render import FRONTS, render
-from authz.ops.named_files import read_bundle
 
 
 @click.command(short_help="Print the configuration of another front than Envoy.")
@@ -31,7 +31,8 @@ def front(name: str, settings_path: Path, output: Path | None) -> None:
     settings = files.load(settings_path)
     made = dict(render(name, settings, str(settings_path), (output or Path()).absolute()))
     if name == "worker":
-        made[worker.ISSUERS] = worker.issuers(load(read_bundle(Path(settings.policy))).issuers.values(), settings.keys)
+        bundle = PolicyFile(Path(settings.policy)).bundle()
+        made[worker.ISSUERS] = worker.issuers(cases.load(bundle).policy.issuers.values(), settings.keys)
     if output is None:
         for file, text in made.items():
             if len(made) > 1:
