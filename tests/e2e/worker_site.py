@@ -2,7 +2,9 @@
 
 with WorkerSite(folder, gates=[gate.address], upstream=upstream.address, issuers=[...]) as site:
     site.get("/api/v2/dags", "Authorization: Bearer …")
-    site.change("airflow", wait_ms=100)           its configuration in KV, from the next request on
+    site.change(wait_ms=100)                      its configuration in KV, from the next request on
+
+`EdgeSite` has a gate that allows everything, and a provider.
 """
 
 import contextlib
@@ -11,28 +13,40 @@ import signal
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from authz.core.addresses import parse_address
+from authz.core.edge import ASSERTION, DECISION
 from authz.core.model import Issuer
 from authz.fronts import worker
 from authz.fronts.plan import Plan
 from authz.settings import Keys
 from tests.e2e.certificates import Authority
+from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.front_site import HOST, WORKERD, add_modules
 from tests.e2e.raw_http import Connection, RawResponse, request
+from tests.support.factories.tokens import FactoryKey, access_claims, make_key, sign
+from tests.support.factories.tokens import issuer as an_issuer
 from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
+from tests.support.simulators.idp import IdP
+
+DAGS = "/api/v2/dags"
+RSA, EC, ED, OTHER = (
+    make_key(alg, kid=kid) for alg, kid in (("RS256", "r"), ("ES256", "e"), ("EdDSA", "d"), ("ES256", "o"))
+)
+ALLOWED = (f"{DECISION}: decided-1", "X-Authz-Roles: viewer", f"{ASSERTION}: a.b.c", "X-Authz-User: ann")
 
 
 class WorkerSite:
     """Starts workerd on entry. `changes` are of the plan that is rendered, `keys` how key sets are fetched.
 
     `client` is where the Worker reads the caller's address; `over_tls` is how the gate is reached instead of in clear
-    text: an `https = (…)` of workerd's configuration.
+    text: an `https = (…)` of workerd's configuration; `kv` is where another KV than the folder is.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class WorkerSite:
         names: Sequence[str] = (HOST,),
         over_tls: str = "",
         client: str = "connection",
+        kv: str = "",
         **changes: Any,
     ) -> None:
         if not WORKERD.exists():
@@ -69,6 +84,10 @@ class WorkerSite:
         again = '(name = "REREAD_SECONDS", text = "0"),\n        (name = "NAME"'
         files[worker.FILE] = files[worker.FILE].replace('(name = "NAME"', again)
         files[worker.FILE] = files[worker.FILE].replace('text = "connection"', f'text = "{client}"')
+        if kv:
+            disk = f'disk = (path = "{folder}/config")'
+            assert disk in files[worker.FILE]
+            files[worker.FILE] = files[worker.FILE].replace(disk, f'external = (address = "{kv}", http = ())')
         if over_tls:
             at = files[worker.FILE].index('(name = "gate-0"')
             files[worker.FILE] = files[worker.FILE][:at] + files[worker.FILE][at:].replace("http = ()", over_tls, 1)
@@ -137,3 +156,52 @@ class WorkerSite:
     @property
     def logged(self) -> str:
         return (self.folder / "lines").read_text() + (self.folder / "errors").read_text()
+
+
+def claims(idp: Any, **changes: Any) -> dict[str, Any]:
+    """Those of a good access token for this very moment."""
+    now = int(time.time())
+    return access_claims(**{"iss": idp.url, "iat": now - 5, "exp": now + 300, **changes})
+
+
+def trusted(idp: Any, **changes: Any) -> Issuer:
+    """The provider as the policy has it."""
+    algorithms = frozenset({"RS256", "ES256", "EdDSA"})
+    return an_issuer(**{"issuer": idp.url, "algorithms": algorithms, "discovery": True, **changes})
+
+
+class EdgeSite(WorkerSite):
+    """With a gate that remembers and allows everything, and a provider of three keys."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keys: Keys | None = None,
+        trust: Callable[[Any], Issuer] = trusted,
+        **changes: Any,
+    ) -> None:
+        self.idp: Any = IdP([RSA, EC, ED])  # type: ignore[no-untyped-call]
+        self.gate, self.upstream = EchoUpstream(), EchoUpstream()
+        options = {"gates": [self.gate.address], "upstream": self.upstream.address, **changes}
+        keys = keys or Keys.model_validate({"min_interval": "60s", "timeout": "1s"})
+        super().__init__(folder, issuers=[trust(self.idp)], keys=keys, **options)
+        self.reset()
+
+    def __enter__(self) -> Self:
+        self.idp.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self.idp.__exit__()
+        self.gate.close()
+        self.upstream.close()
+
+    def reset(self) -> None:
+        self.gate.reset()
+        self.upstream.reset()
+        self.gate.extra_headers = ALLOWED
+
+    def bearer(self, key: FactoryKey = EC, **changes: Any) -> str:
+        return f"Authorization: Bearer {sign(claims(self.idp, **changes), key)}"

@@ -5,6 +5,7 @@
 
 import { Refused } from "./errors.js";
 
+const DEADLINE_MS = 2_000;
 const known = new Map(); // by key: {value, text, read}, for this isolate
 
 export async function routeOf(env) {
@@ -22,7 +23,7 @@ async function read(env, key, checked) {
   if (last?.value && now >= last.read && now < last.read + every) return last.value;
   let why = "cannot be read";
   try {
-    const text = await env.CONFIG.get(key);
+    const text = await soon(env.CONFIG.get(key));
     if (text !== null) {
       if (last?.value && text === last.text) {
         last.read = now;
@@ -41,6 +42,17 @@ async function read(env, key, checked) {
   last.read = now;
   console.error(JSON.stringify({ time: new Date().toISOString(), front: env.NAME, config: key, error: `${key} ${why}` }));
   return last.value;
+}
+
+// KV that does not answer is KV that is away.
+async function soon(reading) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("too slow")), DEADLINE_MS)));
+  try {
+    return await Promise.race([reading, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 const TEXT = (value) => typeof value === "string" && value.length > 0 && value.length <= 1024;

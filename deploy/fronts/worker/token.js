@@ -6,7 +6,7 @@
 import { Refused } from "./errors.js";
 import { keyOf } from "./keys.js";
 
-const RUN = ["x-run-identity", "x-run-proof", "proxy-authorization"];
+export const RUN = ["x-run-identity", "x-run-proof", "proxy-authorization"];
 const ALGORITHMS = {
   RS256: { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" },
   RS384: { name: "RSASSA-PKCS1-v1_5", hash: "SHA-384" },

@@ -9,7 +9,7 @@
 import { routeOf, verifiersOf } from "./config.js";
 import { Refused } from "./errors.js";
 import * as headers from "./headers.js";
-import { check } from "./token.js";
+import { check, RUN } from "./token.js";
 
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?$/;
 // Of the gate's refusals, what is the caller's business. Anything else says that the question was wrong.
@@ -20,7 +20,7 @@ const OF_THE_CONNECTION = ["connection", "keep-alive", "proxy-connection", "te",
 
 export default {
   async fetch(request, env, ctx) {
-    const line = { time: new Date().toISOString(), front: env.NAME, ray: request.headers.get("cf-ray") ?? "" };
+    const line = { time: new Date().toISOString(), front: env.NAME, ray: (request.headers.get("cf-ray") ?? "").slice(0, 64) };
     let answer;
     try {
       answer = await answered(request, env, ctx, line);
@@ -179,14 +179,15 @@ async function forwarded(request, env, route, asked, client, verdict, decision) 
 // The caller's headers that go on. A name with `_` never does: a server may read it as the name with `-`.
 function crossing(received, route) {
   const sent = new Headers();
+  // A task's Authorization is the destination's only where another header said who calls; else it was for the gate.
+  const keeps = route.keep_authorization && RUN.some((name) => received.has(name));
   for (const [name, value] of received) {
     if (name.includes("_") || OF_THE_CONNECTION.includes(name)) continue;
     if (route.plane === "inbound") {
       if (headers.PASSED.includes(name)) sent.set(name, value);
       continue;
     }
-    const kept = name === "authorization" && route.keep_authorization;
-    if (kept || !(headers.REMOVED.includes(name) || headers.FAMILIES.some((family) => name.startsWith(family)))) {
+    if ((keeps && name === "authorization") || !(headers.REMOVED.includes(name) || headers.FAMILIES.some((family) => name.startsWith(family)))) {
       sent.append(name, value);
     }
   }
