@@ -15,6 +15,7 @@ from authz.core.edge import ASSERTION, DECISION
 from tests.attacks import corpus
 from tests.e2e.certificates import Authority
 from tests.e2e.echo_upstream import EchoUpstream
+from tests.e2e.envoy_harness import wait_for
 from tests.e2e.front_site import HOST
 from tests.e2e.raw_http import request
 from tests.e2e.worker_site import ALLOWED, DAGS, EdgeSite
@@ -116,14 +117,15 @@ def test_a_configuration_that_is_wrong_or_away_leaves_the_last_good_one_in_force
     place = site.folder / "config" / "airflow.json"
     good = place.read_text()
     try:
-        for one in BROKEN:
+        for number, one in enumerate(BROKEN, 1):
             if isinstance(one, dict) and "__proto__" not in one:
                 site.change(**one)
             else:
                 site.write("airflow.json", one if isinstance(one, str) else good.replace("{", '{"__proto__": {},', 1))
             assert site.get(DAGS, site.bearer()).status == 200, one
-            assert "is wrong" in site.logged
+            wait_for(lambda: site.logged.count("is wrong") >= number, f"{one} counts", pause=site.pause)  # noqa: B023
             site.write("airflow.json", good)
+        assert {received.target for received in site.gate.requests} == {f"/check/airflow{DAGS}"}
         place.unlink()
         assert site.get(DAGS, site.bearer()).status == 200
         site.write("airflow.json", good)

@@ -13,7 +13,7 @@ import pytest
 from authz.core.edge import ASSERTION, DECISION
 from authz.settings import Keys
 from tests.e2e.envoy_harness import wait_for
-from tests.e2e.worker_site import DAGS, EC, ED, OTHER, RSA, EdgeSite, claims, trusted
+from tests.e2e.worker_site import DAGS, EC, ED, OTHER, PSS, RSA, EdgeSite, claims, trusted
 from tests.support.factories.tokens import make_key, raw_token, sign, sign_hmac, unb64
 from tests.support.simulators.idp import endless, redirect, silence
 
@@ -100,7 +100,8 @@ BAD = {
     "alg nOnE": lambda idp: sign(claims(idp), EC, {"alg": "nOnE"}),
     "HS256 with the public key": lambda idp: sign_hmac(claims(idp), RSA.public_pem, kid="r"),
     "HS256 with the point": lambda idp: sign_hmac(claims(idp), unb64(EC.jwk["x"]), kid="e"),
-    "not of the list": lambda idp: sign(claims(idp), make_key("PS256", kid="r"), {"kid": "r"}),
+    "not of the list": lambda idp: sign(claims(idp), PSS),
+    "not of the list, with a key of it": lambda idp: sign(claims(idp), make_key("PS256", kid="r")),
     "alg in a list": lambda idp: forged({"alg": ["ES256"]}, claims(idp)),
     "alg is __proto__": lambda idp: forged({"alg": "__proto__"}, claims(idp)),
     "RS256 with an EC key": lambda idp: sign(claims(idp), RSA, {"kid": "e"}),
@@ -225,13 +226,21 @@ def test_without_keys_nothing_is_served(tmp_path, misbehaves):
     "trust",
     [
         lambda idp: trusted(idp, issuer=idp.url.replace("localhost", "127.0.0.1")),  # another issuer's document
-        lambda idp: trusted(idp, jwks_uri="http://idp.test/jwks", discovery=False),  # not over https
+        lambda idp: trusted(idp, jwks_uri=f"{idp.url.replace('localhost', '0.0.0.0')}/jwks", discovery=False),
     ],
 )
 def test_keys_that_are_not_the_issuers_do_not_count(tmp_path, trust):
     with EdgeSite(tmp_path, trust=trust, keys=Keys(timeout="500ms")) as site:
         assert site.get(DAGS, site.bearer(iss=trust(site.idp).issuer)).status == 503
-        assert (site.gate.requests, site.upstream.requests) == ([], [])
+        assert (site.gate.requests, site.upstream.requests, site.idp.count("/jwks")) == ([], [], 0)
+
+
+def test_a_key_set_that_is_too_long_does_not_count(tmp_path):
+    with EdgeSite(tmp_path, keys=Keys(max_bytes="2KiB", min_interval="100ms")) as site:
+        site.idp.keys += [RSA.jwk_with(kid=f"r{number}") for number in range(4)]
+        assert site.get(DAGS, site.bearer()).status == 503
+        del site.idp.keys[4:]
+        wait_for(lambda: site.get(DAGS, site.bearer()).status == 200, "keys are not fetched again", pause=site.pause)
 
 
 def test_where_the_gate_alone_has_an_issuers_keys_the_gate_verifies(tmp_path):

@@ -36,6 +36,7 @@ from tests.support.ports import free_port
 from tests.support.simulators.idp import IdP
 
 DAGS = "/api/v2/dags"
+PSS = make_key("PS256", kid="p", named_alg=False)  # of an algorithm that the issuer does not have
 RSA, EC, ED, OTHER = (
     make_key(alg, kid=kid) for alg, kid in (("RS256", "r"), ("ES256", "e"), ("EdDSA", "d"), ("ES256", "o"))
 )
@@ -171,7 +172,7 @@ def trusted(idp: Any, **changes: Any) -> Issuer:
 
 
 class EdgeSite(WorkerSite):
-    """With a gate that remembers and allows everything, and a provider of three keys."""
+    """With a gate that remembers and allows everything, and a provider of some keys."""
 
     def __init__(
         self,
@@ -181,7 +182,7 @@ class EdgeSite(WorkerSite):
         trust: Callable[[Any], Issuer] = trusted,
         **changes: Any,
     ) -> None:
-        self.idp: Any = IdP([RSA, EC, ED])  # type: ignore[no-untyped-call]
+        self.idp: Any = IdP([RSA, EC, ED, PSS])  # type: ignore[no-untyped-call]
         self.gate, self.upstream = EchoUpstream(), EchoUpstream()
         options = {"gates": [self.gate.address], "upstream": self.upstream.address, **changes}
         keys = keys or Keys.model_validate({"min_interval": "60s", "timeout": "1s"})

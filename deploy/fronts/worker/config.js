@@ -65,7 +65,7 @@ const ROUTE = {
   version: number(1, 1),
   name: (value) => typeof value === "string" && /^[a-z0-9][a-z0-9_-]{0,63}$/.test(value),
   plane: (value) => value === "inbound" || value === "egress",
-  base: (value) => typeof value === "string" && /^(?:\/[A-Za-z0-9._~-]+)*$/.test(value),
+  base: (value) => typeof value === "string" && /^(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9._~-]+)*$/.test(value),
   gate_scheme: SCHEME,
   upstream_scheme: SCHEME,
   upstream_host: (value) => typeof value === "string" && /^(?:[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?)?$/.test(value),
