@@ -198,7 +198,7 @@ def test_a_proof_is_good_once_for_this_url_and_credentials_do_not_reach_the_dest
 
     good = lines()
     forged = ["X-Authz-Subject: root", "X_Authz_Subject: root", "X-Authz-Assertion: a.b.c", "X_Run_Proof: a",
-              "CF-Ray: a", "Cookie: theirs=1", "X-Api-Key: theirs", "CF-Access-Client-Id: theirs",
+              "X.Authz-User: root", "CF-Ray: a", "Cookie: theirs=1", "X-Api-Key: theirs", "CF-Access-Client-Id: theirs",
               "Authorization: Basic YTpi"]  # fmt: skip
     said = way.get("/v1/orders?a=b", *good, *forged)
     assert said.status == 200, said

@@ -176,13 +176,13 @@ async function forwarded(request, env, route, asked, client, verdict, decision) 
   return new Response(nothing ? null : said.body, { status: said.status, headers: answer });
 }
 
-// The caller's headers that go on. A name with `_` never does: a server may read it as the name with `-`.
+// The caller's headers that go on. A name with `_` or `.` never does: a server may read it as the name with `-`.
 function crossing(received, route) {
   const sent = new Headers();
   // A task's Authorization is the destination's only where another header said who calls; else it was for the gate.
   const keeps = route.keep_authorization && RUN.some((name) => received.has(name));
   for (const [name, value] of received) {
-    if (name.includes("_") || OF_THE_CONNECTION.includes(name)) continue;
+    if (!/^[a-z0-9-]+$/.test(name) || OF_THE_CONNECTION.includes(name)) continue;
     if (route.plane === "inbound") {
       if (headers.PASSED.includes(name)) sent.set(name, value);
       continue;
