@@ -176,7 +176,7 @@ def test_the_very_bytes_that_the_gate_is_asked_about_are_forwarded(site):
         "%25",
         "#",
     ]
-    targets = [one for one in corpus.targets() if one.startswith("/") and "\r" not in one]
+    targets = chosen.sample([one for one in corpus.targets() if one.startswith("/") and "\r" not in one], 500)
     targets += ["/" + "".join(chosen.choices(signs, k=chosen.randint(1, 9))) for _ in range(500)]
     served = 0
     for target in targets:

@@ -174,8 +174,8 @@ def test_without_a_token_the_gate_is_asked_and_credentials_of_other_kinds_are_no
 
 
 def test_a_key_that_is_no_longer_the_same_is_asked_for_once_and_the_last_good_ones_stay(tmp_path):
-    with EdgeSite(tmp_path, keys=Keys(min_interval="200ms", timeout="300ms", refresh="1s")) as site:
-        assert site.get(DAGS, site.bearer()).status == 200
+    with EdgeSite(tmp_path, keys=Keys(min_interval="200ms", timeout="500ms", refresh="1s")) as site:
+        wait_for(lambda: site.get(DAGS, site.bearer()).status == 200, "there are no keys", pause=site.pause)
         for misbehaves in (silence(), redirect(f"{site.idp.url}/other"), endless()):
             site.idp.misbehave(misbehaves)
             asked = site.idp.count("/jwks")

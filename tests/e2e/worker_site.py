@@ -75,7 +75,8 @@ class WorkerSite:
         values = {
             "name": "airflow", "base": "", "listen": parse_address(f"127.0.0.1:{self.port}"),
             "certificate": str(pair.certificate), "key": str(pair.key), "client_ca": "",
-            "gate": [parse_address(one) for one in gates], "fastcgi": (), "client_address": "x-real-ip", "check_s": 3.0,
+            "gate": [parse_address(one) for one in gates], "fastcgi": (), "client_address": "x-real-ip",
+            "check_s": 20.0,
             "airflow": [parse_address(upstream)], "airflow_name": "", "airflow_ca": "", "header_kib": 128,
             "request_bytes": 1 << 20, "idle_s": 300, "access_log": "", **changes,
         }  # fmt: skip
@@ -185,7 +186,7 @@ class EdgeSite(WorkerSite):
         self.idp: Any = IdP([RSA, EC, ED, PSS])  # type: ignore[no-untyped-call]
         self.gate, self.upstream = EchoUpstream(), EchoUpstream()
         options = {"gates": [self.gate.address], "upstream": self.upstream.address, **changes}
-        keys = keys or Keys.model_validate({"min_interval": "60s", "timeout": "1s"})
+        keys = keys or Keys.model_validate({"min_interval": "60s", "timeout": "10s"})
         super().__init__(folder, issuers=[trust(self.idp)], keys=keys, **options)
         self.reset()
 
