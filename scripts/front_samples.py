@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from authz import settings
+from authz.fronts import worker
 from authz.fronts.render import FRONTS, render
 from scripts import in_step
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "deploy" / "fronts"
+BY_HAND: Final = {*worker.MODULES} - {worker.HEADERS}
 SOURCE: Final = "authz.yaml"
 _PLACE: Final = Path("/etc/authz")
 
@@ -24,5 +26,6 @@ def files() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    rendered = (path for path in FOLDER.glob("*/*") if path.suffix != ".md")
+    below = (path for folder in FOLDER.iterdir() if folder.is_dir() for path in folder.rglob("*") if path.is_file())
+    rendered = (path for path in below if path.suffix != ".md" and path.name not in BY_HAND)
     in_step.main(FOLDER, files(), rendered, script="scripts/front_samples.py", doc=__doc__)
