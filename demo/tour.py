@@ -52,7 +52,8 @@ class Tour:
     def _outcome(self, row: Row, answer: Answer) -> Outcome:
         record = self._log.find(answer.decision)
         reason, rule, expected = str(record.get("reason", "")), str(record.get("rule", "")), row.expected
-        if not answer.decision and self._layout.front in REFUSE_THEMSELVES and answer.status >= HTTPStatus.BAD_REQUEST:
+        by_itself = self._layout.front in REFUSE_THEMSELVES and answer.status >= HTTPStatus.BAD_REQUEST
+        if by_itself and not answer.decision and " " in expected:
             reason = "refused by the front"
             expected = f"{expected.split()[0]} {reason}"
         found = " ".join(part for part in (str(answer.status), reason, rule) if part)
