@@ -1,0 +1,128 @@
+"""One corpus, all fronts: seeded raw requests through each front, with its real gate, into one real Airflow.
+
+The oracle is what Airflow was sent (a tap keeps the bytes), which of its routes answered (its own word), and the gate's
+record. `FRONT_CORPUS_SEED` and `FRONT_CORPUS` name another seed and another number of requests.
+"""
+
+import os
+from collections import Counter
+
+import jwt
+import pytest
+
+from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
+from authz.core.request.path import canonical_host, canonicalise
+from tests.e2e import front_corpus_run
+from tests.e2e.front_corpus import FORGED, IDENTITIES
+from tests.e2e.front_corpus_site import FRONTS, NAMED, OPEN, RULES, CorpusAirflow, CorpusSite, is_named, wanted
+from tests.e2e.front_site import KEY
+from tests.support.simulators.idp import IdP
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+SEED = os.environ.get("FRONT_CORPUS_SEED", "20261130")
+STANDARD = 3_000
+COUNT = wanted(STANDARD)
+FLOORS = {"served": 500, "denied": 500, "refused": 200}
+CREDENTIALS = ("authorization", "cookie", "proxy-authorization")
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory):
+    with CorpusAirflow(tmp_path_factory.mktemp("airflow")) as site:
+        yield site
+
+
+@pytest.fixture(scope="module", params=FRONTS)
+def report(request, airflow, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    with IdP([KEY]) as idp, CorpusSite(folder, idp, request.param, airflow) as site:
+        made = front_corpus_run.run(site, SEED, COUNT)
+    print(f"{made.name}: seed {SEED}, {len(made.outcomes)} requests: {made.counts}")
+    return made
+
+
+def test_the_corpus_asks_enough_of_each_front(report):
+    assert len(report.outcomes) >= COUNT
+    short = {kind: report.counts[kind] for kind, floor in FLOORS.items() if report.counts[kind] < floor * COUNT // STANDARD}
+    of_callers = Counter(one.sent.caller for one in report.outcomes)
+    assert short == {}, f"{report.name}: too few to mean anything, of {report.counts} and callers {of_callers}"
+    assert {*RULES} < {*of_callers}
+    allowing = Counter(record["rule"] for one in report.arrived if (record := report.record(one)))
+    assert {*allowing} == {*NAMED}, "a rule of the policy allowed nothing"
+
+
+def test_whatever_arrives_is_one_of_the_requests(report):
+    for one in report.arrived:
+        assert report.number(one) in report.corpus.callers, f"nobody sent this{report.shown(one)}"
+
+
+def test_denied_is_never_served(report):
+    for one in report.arrived:
+        outcome = report.by_number.get(report.number(one))  # None: hidden in another one, or what follows that
+        record = report.record(one)
+        assert record is None or record["decision"] == "allow", f"Airflow was sent what the gate denied{report.shown(one)}"
+        if outcome is None or outcome.answer is None:
+            continue
+        assert not report.denies(outcome), f"the caller was refused, and Airflow asked{report.shown(one)}"
+        if outcome.decision is None:  # the front's own answer: only where it failed after an allow
+            assert outcome.answer.status in {413, 502, 503, 504}, f"refused by the front, and served{report.shown(one)}"
+
+
+def test_every_served_request_has_a_record_of_its_own(report):
+    decisions = Counter()
+    for one in report.arrived:
+        assert len(one.request.all(DECISION)) == 1, f"not one decision{report.shown(one)}"
+        assert report.record(one) is not None, f"no record{report.shown(one)}"
+        [decision] = one.request.all(DECISION)
+        outcome = report.by_number.get(report.number(one))
+        if outcome and outcome.decision:
+            assert outcome.decision == decision, f"the caller was given the id of another decision{report.shown(one)}"
+        decisions[decision] += 1
+        assert decisions[decision] == 1, f"one decision for two requests{report.shown(one)}"
+
+
+def test_served_is_what_the_allowing_rule_names(report):
+    for one in report.arrived:
+        record = report.record(one)
+        caller = report.corpus.callers[report.number(one)]
+        assert record["rule"] in RULES.get(caller, OPEN), f"this caller has no such rule{report.shown(one)}"
+        assert is_named(record["rule"], one), f"the rule {record['rule']} does not name this{report.shown(one)}"
+
+
+def test_served_is_what_was_recorded(report):
+    for one in report.arrived:
+        record, [host] = report.record(one), one.request.all("host")
+        assert one.request.method == record["method"], f"another method{report.shown(one)}"
+        assert canonical_host(host)[0] == record["host"], f"another host{report.shown(one)}"
+        assert canonicalise(one.request.target).path == record["path"], f"another path{report.shown(one)}"
+
+
+def aliased(name):
+    """The name as a CGI or WSGI server reads it, and the laxest parser."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+def test_no_identity_of_a_callers_arrives(report):
+    positions = {*IDENTITIES, *CREDENTIALS}
+    for one in report.arrived:
+        trailers = [line.partition(":") for line in one.request.trailers.decode("latin-1").split("\r\n") if line]
+        lines = [*one.request.headers, *((name, value) for name, _, value in trailers)]
+        given = [(name, value) for name, value in lines if aliased(name) in positions]
+        assert [value for _, value in given if FORGED in value] == [], f"a forged identity arrived{report.shown(one)}"
+        assert [name for name, _ in given if name not in positions] == [], f"an alias arrived{report.shown(one)}"
+        assert [name for name, _ in given if aliased(name) == "authorization"] == [], f"a credential{report.shown(one)}"
+        doubled = [name for name, many in Counter(aliased(name) for name, _ in given).items() if many > 1]
+        assert doubled == [], f"an identity header arrived twice{report.shown(one)}"
+
+
+def test_what_arrives_says_who_the_record_says(report):
+    for one in report.arrived:
+        record = report.record(one)
+        assertions = one.request.all(ASSERTION)
+        caller = report.corpus.callers[report.number(one)]
+        assert len(assertions) == bool(record["subject"]) == (caller in RULES), f"whose is it?{report.shown(one)}"
+        said = {name: one.request.all(name) for name in IDENTITY_HEADERS if one.request.all(name)}
+        assert said or not assertions, f"an assertion alone{report.shown(one)}"
+        for text in assertions:
+            claims = jwt.decode(text, options={"verify_signature": False})
+            assert claims["sub"] == record["subject"] == "id-ann", f"another subject{report.shown(one)}"
