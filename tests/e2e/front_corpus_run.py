@@ -202,8 +202,11 @@ class _Client:
                 self._connection.send(b"".join(sent.raw for sent in exchange.requests))
             for sent in exchange.requests:
                 answers.append(self._answer(sent))
-            while exchange.alone:  # of what followed
-                self._connection.response()
+                if _ends(answers[-1]):
+                    break
+            while exchange.alone and not _ends(answers[-1]):  # of what followed
+                if _ends(self._connection.response()):
+                    break
         except (AssertionError, OSError, ValueError, IndexError):  # the end, or no HTTP/1.1
             self._drop()
         if exchange.alone or (answers and _ends(answers[-1])):

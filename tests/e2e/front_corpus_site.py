@@ -99,9 +99,21 @@ def operation(method: str, route: str) -> str:
 
 
 def is_named(rule: str, arrived: Arrived) -> bool:
-    """Whether the rule names what Airflow served: its method and Airflow's own word for the route."""
+    """Whether the rule names what Airflow served: its method and Airflow's own word for the route.
+
+    Nothing is served where Airflow's HTTP parser refused what it read: 400, and no route was looked for.
+    """
+    if arrived.status == 400 and not arrived.route:
+        return rule in NAMED
     path = unquote(arrived.request.target.partition("?")[0])
-    return rule in NAMED and NAMED[rule](arrived.request.method, arrived.route, path)
+    route = arrived.route or _would_answer(arrived.request.method, path)
+    return rule in NAMED and NAMED[rule](arrived.request.method, route, path)
+
+
+def _would_answer(method: str, path: str) -> str:
+    """The route of a request that Airflow gave no answer to: the front had gone. By Airflow's own patterns."""
+    method = "GET" if method == "HEAD" else method
+    return next((one["path"] for pattern, one in routes() if pattern.match(path) and method in one["methods"]), "-")
 
 
 PLUGIN: Final = f'''

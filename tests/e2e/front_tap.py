@@ -46,7 +46,7 @@ class Arrived:
 
 
 class Tap:
-    """Listens on `address` from entry to exit. `shut` refuses connections until it is false again."""
+    """Listens on `address` from entry to exit, or until `close`."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
@@ -54,20 +54,19 @@ class Tap:
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.shut = False
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._run, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing listens any more, and what was open is ended."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.cut()
-
-    def cut(self) -> None:
-        """End what is open now."""
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -80,15 +79,18 @@ class Tap:
         """
         return [one for wire in list(self._wires) for one in _exchanges(bytes(wire.up), bytes(wire.down))]
 
+    def of(self, agent: str) -> list[Arrived]:
+        """Those whose User-Agent this is."""
+        wires = [wire for wire in list(self._wires) if agent.encode() in wire.up]
+        found = [one for wire in wires for one in _exchanges(bytes(wire.up), bytes(wire.down))]
+        return [one for one in found if one.request.all("user-agent") == [agent]]
+
     def _run(self) -> None:
         while True:
             try:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            if self.shut:
-                connection.close()
-                continue
             threading.Thread(target=self._relay, args=(connection,), daemon=True).start()
 
     def _relay(self, front: socket.socket) -> None:
