@@ -1,9 +1,10 @@
 """Apache httpd 2.4 (`mod_authnz_fcgi`, then `mod_proxy_http`): one `apache.conf`, for Debian's modules.
 
 Law: as in `authz.fronts`. `REQUEST_URI` is the target of the request line, and `nocanon` forwards the same bytes. The
-Lua script runs after the allow and does no I/O: it keeps the caller's headers of an allow list, which `mod_headers`
-cannot, and sets those of the answer; it refuses long bodies, which `mod_proxy` does not. Without the answer's decision, or if it fails, nothing is forwarded. A check holds
-a thread of a worker for as long as it takes, at most 30 seconds.
+Lua script runs after the allow and does no I/O: it refuses long bodies, which httpd does not where it is a proxy, keeps
+the caller's headers of an allow list, which `mod_headers` cannot, and sets those of the answer; without the answer's
+decision, or if it fails, nothing is forwarded. A check holds a thread of a worker for as long as it takes, at most 30
+seconds.
 Source: httpd 2.4 `mod_authnz_fcgi.c`, its documentation of `mod_lua`, `mod_headers`, `mod_proxy`, `core`.
 """
 

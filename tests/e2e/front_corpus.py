@@ -2,7 +2,6 @@
 
 Each request has a number, and says it in its User-Agent (`c<number>`), which every front passes on: so whatever arrives
 at Airflow is traced to the bytes that asked for it. A request that is hidden in the body of another has its own number.
-Whatever a caller makes up about who they are has `FORGED` in it.
 """
 
 import random
@@ -11,59 +10,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from authz.core.edge import DECISION, IDENTITY_HEADERS
 from tests.attacks import corpus
 from tests.e2e.front_site import HOST
+from tests.e2e.front_words import (
+    DAGS,
+    FORGED,
+    HARMLESS,
+    HEALTH,
+    HOSTS,
+    IDENTITIES,
+    METHODS,
+    POOLS,
+    QUERIES,
+    RUNS,
+    SPELLINGS,
+    TRICKS,
+    TRIGGER,
+    VERSION,
+)
 
-FORGED: Final = "forged-by-the-caller"
 AGENT: Final = re.compile(r"c(\d+)")
 MOST_PIPELINED: Final = 5
-HEALTH, VERSION, DAGS, POOLS = "/api/v2/monitor/health", "/api/v2/version", "/api/v2/dags", "/api/v2/pools"
-RUNS: Final = f"{DAGS}/sales_one/dagRuns"
-TRIGGER: Final = b'{"logical_date": null}'
-
-OF_OTHERS: Final = (
-    *("remote-user", "x-remote-user", "x-forwarded-user", "x-original-url", "x-rewrite-url", "x-forwarded-uri"),
-    *("x-http-method-override", "x-run-proof", "x-run-identity", "proxy-authorization", "x-auth-request-user"),
-    *("x-goog-iap-jwt-assertion", "x-authz-anything", "ssl-client-cert", "x-airflow-user", "x-forwarded-host"),
-    *("x-forwarded-method", "x-forwarded-email", "x-forwarded-access-token", "x-user", "x-groups", "x-webauth-user"),
-)
-IDENTITIES: Final = (*IDENTITY_HEADERS, DECISION, *OF_OTHERS)
-SPELLINGS: Final[tuple[Callable[[str], str], ...]] = (
-    str.lower,
-    str.upper,
-    str.title,
-    lambda name: name.replace("-", "_"),
-    lambda name: name.title().replace("-", "_", 1),
-    lambda name: name.replace("-", ".", 1),
-)
-HARMLESS: Final = (
-    *("Accept: application/json", "Accept: text/html", "Accept-Language: de", "X-Forwarded-For: 10.0.0.1, 127.0.0.1"),
-    *("X-Forwarded-Proto: http", "X-Forwarded-Port: 80", "X-Real-Ip: 10.1.1.1", "Forwarded: for=1.1.1.1;host=a;proto=http"),
-    *("Via: 1.1 a", "Te: trailers", "Range: bytes=0-1", "Max-Forwards: 0", "Origin: https://evil.test", "Dnt: 1"),
-    *("Connection: x-authz-assertion", "Connection: keep-alive, authorization, host", "Cache-Control: no-cache"),
-    *("Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "If-None-Match: *", "Content-Length: 0"),
-    *("X-Original-URL: /api/v2/monitor/health", "X-Rewrite-URL: /api/v2/version", "X-Original-Method: GET"),
-    *("X-HTTP-Method-Override: GET", "X-Method-Override: DELETE", "X-HTTP-Method: POST", "X-Envoy-Original-Path: /"),
-    *("X-Envoy-Internal: true", "X-Accel-Redirect: /", "X-Sendfile: /etc/passwd", "Front-End-Https: on", "X-A: \xe9\xff"),
-)
-TRICKS: Final = (
-    *("/", "//", "/.", "/..", "/../", "/./", "/%2e%2e/", "/%2E/", "/.%2e/", "%2f", "%2F", "%2F..", "%5c", "\\", "\\..\\"),
-    *(";", ";x", ";x=y", ";/../", "..;/", "%3b", "%00", "%0a", "%0d%0aX:1", "%09", "\t", " ", "%20", ".", "..", "%2e"),
-    *("?", "#", "#x", "%23", "%3f", "%25", "%252f", "%252e%252e", "%25%32%66", "%", "%z", "%zz", "%u002f", "%c0%af"),
-    *("%c0%ae%c0%ae/", "%e0%80%af", "%ef%bc%8f", "%ff", "\xe9", "\xc3\xa9", "%C3%A9", "\x00", "\x01", "\x7f", "\x0b"),
-    *("{", "}", "{a}", "$a", "$(x)", '"', "'", "<", ">", "|", "^", "`", "@", ":", "+", ",", "=", "&", "~", "*", "!", "%7e"),
-    *("/api/v2/monitor/health", "/api/v2/pools", "pools", "/../pools", "%2fpools", "/..%2fpools", "/%2e%2e%2fpools"),
-)
-QUERIES: Final = (
-    *("a=b", "a=%2f..", "limit=1", "access_token=x", "a={b}", "x#y", "a=b?c", "", "%00", "a=b&a=c", "/api/v2/version"),
-    *("a=\xe9", "a b", "a=%zz", ";x", "//evil.test", "_method=DELETE", "a=\\", "a=|", 'a="<>', "next=http://x.test/"),
-)
-METHODS: Final = ("POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "get", "Get", "FOO", "TRACE", "PROPFIND", "GET,POST")
-HOSTS: Final = (
-    *("other.test", f"{HOST}.", HOST.upper(), f"{HOST}:443", f"{HOST}:1", "a b", "", "127.0.0.1", "[::1]", f"{HOST}/x"),
-    *(f"{HOST}@evil.test", f"evil.test@{HOST}", f"{HOST},evil.test", "\xe9.test", f"{HOST}:", f"{HOST}:x", f"{HOST}\\x"),
-)
 # What would only be one more line or one more request.
 _SPLITS: Final = re.compile(r"[\r\n]")
 
@@ -107,7 +74,9 @@ class Corpus:
         self._headers = [
             one.replace(corpus.HOLE, "a" if one.lower().startswith("cookie") else FORGED)
             for one in corpus.header_lines()
-            if not one.lower().startswith(("authorization", "user-agent", "host", "transfer-", "content-length", "expect"))
+            if not one.lower().startswith(
+                ("authorization", "user-agent", "host", "transfer-", "content-length", "expect")
+            )
         ]
 
     def exchanges(self) -> Iterator[Exchange]:
@@ -139,13 +108,15 @@ class Corpus:
         more = [*self._forged(), *self._sample(HARMLESS, (0, 0, 1, 2))]
         if self._chance(0.15):
             target += f"{'&' if '?' in target else '?'}{self._choice(*QUERIES[:4])}"
-        return self._request(kind, target, self._choice(*callers), more, method=self._choice("GET", "GET", "GET", "HEAD"))
+        return self._request(
+            kind, target, self._choice(*callers), more, method=self._choice("GET", "GET", "GET", "HEAD")
+        )
 
     def denied(self, kind: str) -> Sent:
         """What the policy denies, or a caller without rights."""
         target = self._choice(
-            DAGS, POOLS, f"{POOLS}/default_pool", "/api/v2/connections", "/api/v2/config", f"{DAGS}/sales_one", RUNS, "/",
-            "/api/v2/variables", "/ui/config", "/auth/token", "/api/v2/importErrors", "/x/y", VERSION,
+            DAGS, POOLS, f"{POOLS}/default_pool", "/api/v2/connections", "/api/v2/config", f"{DAGS}/sales_one", RUNS,
+            "/", "/api/v2/variables", "/ui/config", "/auth/token", "/api/v2/importErrors", "/x/y", VERSION,
         )  # fmt: skip
         method = self._choice("GET", "GET", "GET", "GET", "POST", "DELETE", "PATCH", "PUT", "HEAD", "OPTIONS")
         callers = ["anonymous", "expired", "other-audience", "forged-signature", "garbage", "basic", "nobody", "double"]
@@ -159,7 +130,9 @@ class Corpus:
 
     def mutated(self, kind: str) -> Sent:
         """A target, a method, a Host or a version that is not quite what it seems."""
-        target = self._choice(DAGS, POOLS, HEALTH, VERSION, f"{DAGS}/sales_one", RUNS, "/api/v2/connections", "/", "/x/y")
+        target = self._choice(
+            DAGS, POOLS, HEALTH, VERSION, f"{DAGS}/sales_one", RUNS, "/api/v2/connections", "/", "/x/y"
+        )
         what = self._random.random()
         if what < 0.45:
             for _ in range(self._random.randint(1, 2)):
@@ -168,7 +141,9 @@ class Corpus:
         elif what < 0.62:
             target = self._choice(*self._targets)
         elif what < 0.68:
-            target = self._choice("/execution/", "/Execution/x", "/%65xecution", "//execution", "/execution%2frun") + target
+            target = (
+                self._choice("/execution/", "/Execution/x", "/%65xecution", "//execution", "/execution%2frun") + target
+            )
         elif what < 0.75:
             place = self._choice(HOST, "other.test", f"{HOST}:443", f"u:p@{HOST}", "", f"{HOST}\\@evil.test")
             target = self._choice("http://", "https://", "HTTP://", "ws://", "//", "http:", "*", "?") + place + target
@@ -190,7 +165,16 @@ class Corpus:
     def malformed(self, kind: str) -> Sent:
         """What no HTTP server should take: each front refuses it by itself."""
         line = self._choice(
-            *("X-Bad : a", "X Bad: a", ": a", "no colon", "X-A: a\x00b", "X-\x00A: b", "X-A: a\r\n folded", " X-First: a"),
+            *(
+                "X-Bad : a",
+                "X Bad: a",
+                ": a",
+                "no colon",
+                "X-A: a\x00b",
+                "X-\x00A: b",
+                "X-A: a\r\n folded",
+                " X-First: a",
+            ),
             *("X-A: a\rX-B: b", "X-A\t: b", "\x0bX: a", "Host: other.test", "Content-Length: 1x", "Content-Length: -1"),
             *("Transfer-Encoding: gzip", "Transfer-Encoding: chunked, identity", "Content-Length: 0, 1", "X-(A): b"),
         )
@@ -198,8 +182,9 @@ class Corpus:
         if self._chance(0.45):
             line = "X-A: b"
             method, version, target = self._choice(
-                ("GE\tT", version, target), ("G@T", version, target), ("", version, target), ("GET", "HTTP/3.7", target),
-                ("GET", "HTTP/1.1\t", target), ("GET", "HTTP/1.", target), ("GET", "HTTX/1.1", target), ("GET", "", target),
+                ("GE\tT", version, target), ("G@T", version, target), ("", version, target),
+                ("GET", "HTTP/3.7", target), ("GET", "HTTP/1.1\t", target), ("GET", "HTTP/1.", target),
+                ("GET", "HTTX/1.1", target), ("GET", "", target),
                 ("GET", version, f"{target}\x00"), ("GET", version, f"{target} {target}"), ("GET", version, ""),
                 ("GET ", version, target), ("GET", version, target[1:]), ("CONNECT", version, f"{HOST}:443"),
                 ("CONNECT", version, target), ("\x16\x03\x01", version, target), ("GET", version, f"{target}\x01"),
@@ -215,7 +200,7 @@ class Corpus:
         return self._request(kind, target, self._choice("anonymous", "wide"), more)
 
     def framing(self, kind: str) -> Sent:
-        """Two ways to read where a request ends. A hidden request, of another caller, is in each; a plain one follows."""
+        """Two ways to read where a request ends. In each is a hidden one, of another caller; a plain one follows."""
         hidden = self._request("hidden", self._choice(POOLS, DAGS, HEALTH), self._choice("anonymous", "expired"), [])
         secret = hidden.raw
         chunked = b"%x\r\n%s\r\n0\r\n\r\n" % (len(secret), secret)
@@ -272,8 +257,9 @@ class Corpus:
 
     def upgrade(self, kind: str) -> Sent:
         """A caller who would speak another protocol from now on."""
+        key = f"Sec-WebSocket-Key: {'YWFh' * 5}YQ=="
         lines = self._choice(
-            ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: YWFhYWFhYWFhYWFhYWFhYQ==", "Sec-WebSocket-Version: 13"],
+            ["Connection: Upgrade", "Upgrade: websocket", key, "Sec-WebSocket-Version: 13"],
             ["Connection: upgrade", "Upgrade: h2c"],
             ["Connection: close, upgrade", "Upgrade: TLS/1.0, HTTP/1.1"],
             ["Connection: Upgrade", "Upgrade: connect-udp"],
@@ -286,7 +272,9 @@ class Corpus:
         """A whole body with a GET or with a POST that is denied, and one where `Expect` asks first."""
         data = self._choice(b"a=b", b"x" * 20_000, b"\x00\r\n\r\nGET / HTTP/1.1\r\n")
         more = self._choice([], ["Expect: 100-continue"], ["Expect: 200-ok"], ["Content-Type: application/json"])
-        method, target = self._choice(("GET", HEALTH), ("POST", DAGS), ("PUT", POOLS), ("GET", VERSION), ("POST", HEALTH))
+        method, target = self._choice(
+            ("GET", HEALTH), ("POST", DAGS), ("PUT", POOLS), ("GET", VERSION), ("POST", HEALTH)
+        )
         caller = self._choice("wide", "viewer", "anonymous")
         return self._request(kind, target, caller, [*more, "Connection: close"], method=method, body=data)
 

@@ -21,7 +21,7 @@ from tests.support.factories.tokens import make_key, sign
 
 CONNECTIONS: Final = 8
 PATIENCE_S: Final = 20.0
-"""For one answer: on a busy machine Airflow may take long. A front that waits for more of a request is not waited for."""
+"""For one answer: on a busy machine Airflow may take long."""
 STRANGER: Final = make_key("ES256", kid="fronts")
 """Of the same name as the provider's key, and not it."""
 
@@ -43,13 +43,15 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class Report:
-    """All of one run. `arrived` is what Airflow was sent, `records` what the gate decided by the decisions' ids."""
+    """All of one run. `arrived` is what Airflow was sent, `records` what the gate decided by the decisions' ids,
+    `found` the answers of `front_guarantees`."""
 
     name: str
     corpus: Corpus
     outcomes: Sequence[Outcome]
     arrived: Sequence[Arrived]
     records: dict[str, dict[str, Any]] = field(repr=False)
+    found: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def by_number(self) -> dict[int, Outcome]:
@@ -92,9 +94,10 @@ class Report:
             f"\nfront:    {self.name}, seed {self.corpus.seed}, request {number}"
             f"\nsent:     {outcome.sent.raw[:1500] if outcome else 'hidden in another one'!r}"
             f"\ncaller:   {self.corpus.callers.get(number) if number is not None else 'unknown'}"
-            f"\nanswer:   {outcome.answer if outcome else None}"
+            f"\nanswer:   {str(outcome.answer if outcome else None)[:1000]}"
             f"\nrecord:   {json.dumps(self.record(arrived))}"
-            f"\narrived:  {arrived.request.head!r} body {arrived.request.body[:300]!r} trailers {arrived.request.trailers!r}"
+            f"\narrived:  {arrived.request.head!r} body {arrived.request.body[:300]!r}"
+            f"\ntrailers: {arrived.request.trailers!r}"
             f"\nAirflow:  {arrived.status} by route {arrived.route!r}"
         )
 
@@ -182,7 +185,9 @@ class _Client:
     def _exchange(self, exchange: Exchange) -> list[Outcome]:
         fresh = exchange.alone or self._connection is None
         answers = self._try(exchange)
-        if not fresh and not answers:  # the front had ended the kept connection; what it sends then is no answer to this
+        if (
+            not fresh and not answers
+        ):  # the front had ended the kept connection; what it sends then is no answer to this
             answers = self._try(exchange)
         ends = len(answers)
         return [

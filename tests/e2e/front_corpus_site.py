@@ -93,9 +93,11 @@ NAMED: Final[Mapping[str, Callable[[str, str, str], bool]]] = {
 
 
 def operation(method: str, route: str) -> str:
-    """What a method on one of Airflow's routes is; "" for none. The catalogue's data is Airflow's: tests/integration."""
+    """What a method on one of Airflow's routes is; "" for none. That the catalogue is Airflow's, others test."""
     method = "GET" if method == "HEAD" else method
-    return next((one["methods"][method] for _, one in routes() if one["path"] == route and method in one["methods"]), "")
+    return next(
+        (one["methods"][method] for _, one in routes() if one["path"] == route and method in one["methods"]), ""
+    )
 
 
 def is_named(rule: str, arrived: Arrived) -> bool:

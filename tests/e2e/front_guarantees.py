@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from authz.core.edge import ASSERTION, DECISION
 from tests.e2e.envoy_harness import wait_for
-from tests.e2e.front_corpus import DAGS, HEALTH, POOLS, RUNS, TRIGGER, VERSION
 from tests.e2e.front_corpus_site import REQUEST_BYTES, CorpusSite
 from tests.e2e.front_site import HOST
 from tests.e2e.front_tap import Arrived
-from tests.e2e.raw_http import Connection, RawResponse, request
+from tests.e2e.front_words import DAGS, HEALTH, POOLS, RUNS, TRIGGER, VERSION
+from tests.e2e.raw_http import RawResponse, request
 
 NOT_FORWARDED: Final = "forged"
 _NUMBERS: Final = itertools.count()
