@@ -29,7 +29,8 @@ from tests.e2e.front_words import (
     VERSION,
 )
 
-AGENT: Final = re.compile(r"c(\d+)")
+AGENT: Final = re.compile(r"c(\d+)([ \t].*)?")
+"""Also with a folded line behind it."""
 MOST_PIPELINED: Final = 5
 # What would only be one more line or one more request.
 _SPLITS: Final = re.compile(r"[\r\n]")
