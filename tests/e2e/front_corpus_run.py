@@ -22,6 +22,8 @@ from tests.support.factories.tokens import make_key, sign
 CONNECTIONS: Final = 8
 PATIENCE_S: Final = 20.0
 """For one answer: on a busy machine Airflow may take long."""
+OF_WHAT_FOLLOWS_S: Final = 1.0
+"""For answers to what stands behind a request in doubt. No test asks about them: what arrives counts."""
 STRANGER: Final = make_key("ES256", kid="fronts")
 """Of the same name as the provider's key, and not it."""
 
@@ -43,13 +45,17 @@ class Outcome:
 
 @dataclass(kw_only=True)
 class Report:
-    """All of one run. `arrived` is what Airflow was sent, `records` what the gate decided by the decisions' ids,
-    `found` the answers of `front_guarantees`."""
+    """All of one run.
+
+    `arrived` is what Airflow was sent, `untidy` what of it is no request, `records` what the gate decided by the
+    decisions' ids, `found` the answers of `front_guarantees`.
+    """
 
     name: str
     corpus: Corpus
     outcomes: Sequence[Outcome]
     arrived: Sequence[Arrived]
+    untidy: Sequence[str]
     records: dict[str, dict[str, Any]] = field(repr=False)
     found: dict[str, str] = field(default_factory=dict)
 
@@ -62,10 +68,10 @@ class Report:
         said = [AGENT.fullmatch(value) for value in arrived.request.all("user-agent")]
         return int(said[0][1]) if len(said) == 1 and said[0] else None
 
-    def record(self, arrived: Arrived) -> dict[str, Any] | None:
-        """The gate's record of the decision that it arrived with."""
+    def record(self, arrived: Arrived) -> dict[str, Any]:
+        """The gate's record of the decision that it arrived with; empty if there is none, which is a test's to say."""
         ids = arrived.request.all(DECISION)
-        return self.records.get(ids[0]) if len(ids) == 1 else None
+        return self.records.get(ids[0], {}) if len(ids) == 1 else {}
 
     def denies(self, outcome: Outcome) -> bool:
         """Whether the gate refused it, by its own record."""
@@ -134,7 +140,7 @@ def run(site: CorpusSite, seed: str, count: int) -> Report:
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         clients = [pool.submit(_Client(site, writing).send_all, share) for _ in range(CONNECTIONS)]
         outcomes = [one for client in clients for one in client.result()]
-    arrived = site.tap.arrived()
+    arrived, untidy = site.tap.arrived()
     wanted = {one.decision for one in outcomes if one.decision}
     wanted.update(value for one in arrived for value in one.request.all(DECISION)[:1])
     records: dict[str, dict[str, Any]] = {}
@@ -145,7 +151,7 @@ def run(site: CorpusSite, seed: str, count: int) -> Report:
 
     with suppress(AssertionError):  # what has no record is an invariant's to say
         wait_for(recorded, "records", pause=site.front.pause, seconds=PATIENCE_S)
-    return Report(name=site.name, corpus=corpus, outcomes=outcomes, arrived=arrived, records=records)
+    return Report(name=site.name, corpus=corpus, outcomes=outcomes, arrived=arrived, untidy=untidy, records=records)
 
 
 class _Shared:
@@ -209,7 +215,9 @@ class _Client:
                 answers.append(self._answer(sent))
                 if _ends(answers[-1]):
                     break
-            while exchange.alone and not _ends(answers[-1]):  # of what followed
+            if exchange.alone:
+                self._connection.wait_at_most(OF_WHAT_FOLLOWS_S)
+            while exchange.alone and not _ends(answers[-1]):
                 if _ends(self._connection.response()):
                     break
         except (AssertionError, OSError, ValueError, IndexError):  # the end, or no HTTP/1.1

@@ -71,13 +71,16 @@ class Tap:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def arrived(self) -> list[Arrived]:
-        """All requests so far, connection by connection.
-
-        Raises:
-            Untidy: some bytes that a front sent on are ambiguous.
-        """
-        return [one for wire in list(self._wires) for one in _exchanges(bytes(wire.up), bytes(wire.down))]
+    def arrived(self) -> tuple[list[Arrived], list[str]]:
+        """All requests so far, connection by connection, and what is ambiguous among the bytes that came."""
+        found: list[Arrived] = []
+        untidy: list[str] = []
+        for wire in list(self._wires):
+            try:
+                found += _exchanges(bytes(wire.up), bytes(wire.down))
+            except Untidy as error:  # those before it on the same connection are in `found`
+                untidy.append(str(error))
+        return found, untidy
 
     def of(self, agent: str) -> list[Arrived]:
         """Those whose User-Agent this is."""

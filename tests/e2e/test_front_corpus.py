@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
+from authz.core.errors import RequestError
 from authz.core.request.path import canonical_host, canonicalise
 from scripts import fronts_table
 from tests.e2e import front_corpus_run, front_guarantees
@@ -63,13 +64,15 @@ def test_whatever_arrives_is_one_of_the_requests(report):
         assert report.number(one) in report.corpus.callers, f"nobody sent this{report.shown(one)}"
 
 
+def test_what_arrives_can_be_read_in_one_way_only(report):
+    assert report.untidy == [], f"{report.name} sent on what two parsers may read differently"
+
+
 def test_denied_is_never_served(report):
     for one in report.arrived:
         outcome = report.by_number.get(report.number(one))  # None: hidden in another one, or what follows that
         record = report.record(one)
-        assert record is None or record["decision"] == "allow", (
-            f"Airflow was sent what the gate denied{report.shown(one)}"
-        )
+        assert record.get("decision", "allow") == "allow", f"Airflow was sent what the gate denied{report.shown(one)}"
         if outcome is None or outcome.answer is None:
             continue
         assert not report.denies(outcome), f"the caller was refused, and Airflow asked{report.shown(one)}"
@@ -81,7 +84,7 @@ def test_every_served_request_has_a_record_of_its_own(report):
     decisions = Counter()
     for one in report.arrived:
         assert len(one.request.all(DECISION)) == 1, f"not one decision{report.shown(one)}"
-        assert report.record(one) is not None, f"no record{report.shown(one)}"
+        assert report.record(one), f"no record{report.shown(one)}"
         [decision] = one.request.all(DECISION)
         outcome = report.by_number.get(report.number(one))
         if outcome and outcome.decision:
@@ -94,16 +97,23 @@ def test_served_is_what_the_allowing_rule_names(report):
     for one in report.arrived:
         record = report.record(one)
         caller = report.corpus.callers.get(report.number(one))
-        assert record["rule"] in RULES.get(caller, OPEN), f"this caller has no such rule{report.shown(one)}"
+        assert record.get("rule") in RULES.get(caller, OPEN), f"this caller has no such rule{report.shown(one)}"
         assert is_named(record["rule"], one), f"the rule {record['rule']} does not name this{report.shown(one)}"
 
 
 def test_served_is_what_was_recorded(report):
     for one in report.arrived:
         record, [host] = report.record(one), one.request.all("host")
-        assert one.request.method == record["method"], f"another method{report.shown(one)}"
-        assert canonical_host(host)[0] == record["host"], f"another host{report.shown(one)}"
-        assert canonicalise(one.request.target).path == record["path"], f"another path{report.shown(one)}"
+        assert one.request.method == record.get("method"), f"another method{report.shown(one)}"
+        assert canonical_host(host)[0] == record.get("host"), f"another host{report.shown(one)}"
+        assert canonical(one.request.target) == record.get("path"), f"another path{report.shown(one)}"
+
+
+def canonical(target):
+    try:
+        return canonicalise(target).path
+    except RequestError as error:
+        return str(error)
 
 
 def aliased(name):
@@ -130,12 +140,12 @@ def test_what_arrives_says_who_the_record_says(report):
         record = report.record(one)
         assertions = one.request.all(ASSERTION)
         caller = report.corpus.callers.get(report.number(one))
-        assert len(assertions) == bool(record["subject"]) == (caller in RULES), f"whose is it?{report.shown(one)}"
+        assert len(assertions) == bool(record.get("subject")) == (caller in RULES), f"whose is it?{report.shown(one)}"
         said = {name: one.request.all(name) for name in IDENTITY_HEADERS if one.request.all(name)}
         assert said or not assertions, f"an assertion alone{report.shown(one)}"
         for text in assertions:
             claims = jwt.decode(text, options={"verify_signature": False})
-            assert claims["sub"] == record["subject"] == "id-ann", f"another subject{report.shown(one)}"
+            assert claims["sub"] == record.get("subject") == "id-ann", f"another subject{report.shown(one)}"
 
 
 def test_what_differs_is_what_the_table_of_the_docs_says(report):
