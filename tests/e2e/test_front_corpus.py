@@ -117,8 +117,8 @@ def canonical(target):
 
 
 def aliased(name):
-    """The name as Airflow reads it, also its WSGI part: in any case, and `_` for `-`."""
-    return name.lower().replace("_", "-")
+    """The name as the laxest server behind reads it. Airflow's WSGI part reads `_` as `-`, CGI all that is no letter."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 
 def test_no_identity_of_a_callers_arrives(report):
