@@ -138,6 +138,10 @@ def _trailers(site: CorpusSite) -> str:
 def _long_body(site: CorpusSite) -> str:
     body = b'{"logical_date": null, "note": "%s"}' % (b"a" * (REQUEST_BYTES + 500_000))
     seen = _trigger(site, f"Content-Length: {len(body)}", body=body)
+    for _ in range(5):
+        if seen.answer or seen.arrived:
+            break
+        seen = _trigger(site, f"Content-Length: {len(body)}", body=body)  # what it said was lost with the connection
     if seen.arrived and seen.arrived[0].whole:
         return "passes"
     return seen.refusal + (", and Airflow gets a part" if seen.arrived else "")
