@@ -117,7 +117,7 @@ def canonical(target):
 
 
 def aliased(name):
-    """The name as the laxest server behind reads it. Airflow's WSGI part reads `_` as `-`, CGI all that is no letter."""
+    """The name as the laxest server behind reads it. WSGI reads `_` as `-`, CGI all that is no letter."""
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 

@@ -1,4 +1,4 @@
-"""docs/fronts.md has every front, and enough requests went through each. That it is true: tests/e2e/test_front_corpus.py."""
+"""docs/fronts.md has every front. Whether it is true: tests/e2e/test_front_corpus.py."""
 
 from pathlib import Path
 
