@@ -142,9 +142,7 @@ def _long_body(site: CorpusSite) -> str:
         if seen.answer or seen.arrived:
             break
         seen = _trigger(site, f"Content-Length: {len(body)}", body=body)  # what it said was lost with the connection
-    if seen.arrived and seen.arrived[0].whole:
-        return "passes"
-    return seen.refusal + (", and Airflow gets a part" if seen.arrived else "")
+    return "passes" if seen.arrived and seen.arrived[0].whole else seen.refusal
 
 
 def _long_head(site: CorpusSite) -> str:
