@@ -15,7 +15,7 @@ WORKERD := demo/workerd/node_modules/.package-lock.json
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots compatibility catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom image audit-deps format protos docs lock test-installed clean
+.PHONY: help install demo demo-tour provider test test-all parity coverage mutants screenshots compatibility fronts-table catalogue catalogue-check bench bench-quick bench-compare bench-airflow bench-policy bench-diff bench-replay bench-query bench-shadow bench-signing chaos-audit soak flame lint dist smoke sbom image audit-deps format protos docs lock test-installed clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -149,6 +149,9 @@ VERSIONS := $(AIRFLOWS:%=.airflows/%/.installed) $(GRPCIO:%=.grpcio/%/.installed
 
 compatibility: $(RELEASE) $(VERSIONS) ## try each supported Airflow, Envoy, grpcio and Python (downloads them; 15 minutes), for docs/compatibility.md; ONLY="grpcio envoy"
 	@$(BIN)/python -m scripts.compatibility $(ONLY); status=$$?; $(BIN)/python scripts/docs.py; exit $$status
+
+fronts-table: $(TESTED_WITH) ## one corpus of raw requests through every front, for docs/fronts.md (3 minutes); ONLY=nginx
+	@FRONT_TABLE=write $(BIN)/python -m pytest --quiet -s tests/e2e/test_front_corpus.py $(if $(ONLY),-k $(ONLY)); status=$$?; $(BIN)/python -m scripts.docs; exit $$status
 
 bench: $(STAMP) ## measure everything (about 9 minutes, an idle machine); BENCH="--peer HOST:PORT" adds another server
 	@$(BIN)/python -m bench $(BENCH)

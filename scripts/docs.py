@@ -29,7 +29,7 @@ from authz.serve.supervisor import log_view
 from authz.serve.supervisor.view import families
 from authz.sessions.grants_port import EVENTS, RESULTS
 from authz.settings import Settings
-from scripts import compatibility, decision_index, record_schema
+from scripts import compatibility, decision_index, fronts_table, record_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
@@ -40,6 +40,7 @@ PAGES = [
     "docs/decision-log.md",
     "docs/decisions.md",
     "docs/doctor.md",
+    "docs/fronts.md",
     "docs/howto/query.md",
     "docs/howto/ship.md",
 ]
@@ -237,6 +238,8 @@ TABLES["views"] = views
 TABLES["ocsf"] = ocsf
 TABLES["supported"] = supported
 TABLES["tried"] = tried
+TABLES["fronts_counted"] = fronts_table.counted
+TABLES["fronts_differing"] = fronts_table.differing
 TABLES["decisions"] = decision_index.index
 
 

@@ -33,6 +33,8 @@ from authz.core.stripped import CLIENT_HEADERS, CLIENT_PREFIXES, INBOUND_HEADERS
 
 NAME: Final = "authz.client_headers"
 REQUEST_ID: Final = "x-request-id"
+ODD_NAME: Final = StringMatcher(safe_regex=RegexMatcher(regex=".*[^a-z0-9:-].*"))
+"""Towards Airflow, no name that something behind could read as another one: `x.authz-user`."""
 
 
 def response_cookies(*lines: str) -> dict[str, Any]:
@@ -57,7 +59,8 @@ def client_header_filter(plane: str) -> HttpFilter:
         for prefix in (INBOUND_PREFIXES if inbound else CLIENT_PREFIXES)
     ]
     by_name = [HeaderMutation(remove=name) for name in (INBOUND_HEADERS if inbound else CLIENT_HEADERS)]
-    config = HeaderMutationFilter(mutations=Mutations(request_mutations=by_prefix + by_name))
+    odd = [HeaderMutation(remove_on_match=HeaderMutationRemoveOnMatch(key_matcher=ODD_NAME))] if inbound else []
+    config = HeaderMutationFilter(mutations=Mutations(request_mutations=by_prefix + by_name + odd))
     return HttpFilter(name=NAME, typed_config=Any.pack(config))
 
 

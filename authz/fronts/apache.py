@@ -1,9 +1,10 @@
 """Apache httpd 2.4 (`mod_authnz_fcgi`, then `mod_proxy_http`): one `apache.conf`, for Debian's modules.
 
 Law: as in `authz.fronts`. `REQUEST_URI` is the target of the request line, and `nocanon` forwards the same bytes. The
-Lua script runs after the allow and does no I/O: it keeps the caller's headers of an allow list, which `mod_headers`
-cannot, and sets those of the answer; without the answer's decision, or if it fails, nothing is forwarded. A check holds
-a thread of a worker for as long as it takes, at most 30 seconds.
+Lua script runs after the allow and does no I/O: it refuses long bodies, which httpd does not where it is a proxy, keeps
+the caller's headers of an allow list, which `mod_headers` cannot, and sets those of the answer; without the answer's
+decision, or if it fails, nothing is forwarded. A check holds a thread of a worker for as long as it takes, at most 30
+seconds.
 Source: httpd 2.4 `mod_authnz_fcgi.c`, its documentation of `mod_lua`, `mod_headers`, `mod_proxy`, `core`.
 """
 
@@ -82,7 +83,6 @@ AuthnzFcgiDefineProvider authnz @{provider} fcgi://@{gate}/
 @{clients}    CustomLog @{access_log} authz
     Timeout @{idle}
     KeepAliveTimeout @{idle}
-    LimitRequestBody @{request_bytes}
 
     # What is asked about and what Airflow gets are the same bytes.
     AllowEncodedSlashes NoDecode
@@ -126,6 +126,13 @@ local set = {@{set}}
 function headers(r)
     if not r.subprocess_env["@{decision}"] then
         return 503
+    end
+    -- LimitRequestBody is not for requests that httpd passes on, and of chunks the length is not known.
+    if r.headers_in["Transfer-Encoding"] then
+        return 411
+    end
+    if tonumber(r.headers_in["Content-Length"] or "0") > @{request_bytes} then
+        return 413
     end
     local connection = string.lower(r.headers_in["Connection"] or "")
     for name in pairs(r:headers_in_table()) do
@@ -178,6 +185,7 @@ def _server(plan: Plan, number: int) -> str:
         passed=", ".join(f'["{name}"] = true' for name in sorted((*crossing.PASSED, *_FRAMING))),
         set=", ".join(f'["{name}"] = "{name.upper()}"' for name in crossing.SET),
         decision=edge.DECISION.upper(),
+        request_bytes=plan.request_bytes,
     )
     hidden = [f"Header onsuccess unset {name}" for name in crossing.HIDDEN]
     clients = f"    SSLCACertificateFile {plan.client_ca}\n    SSLVerifyClient require\n    SSLVerifyDepth 4\n"
@@ -190,7 +198,6 @@ def _server(plan: Plan, number: int) -> str:
         clients=clients if plan.client_ca else "",
         access_log=plan.access_log or "/dev/stdout",
         idle=plan.idle_s,
-        request_bytes=plan.request_bytes,
         airflow=_airflow(plan.airflow[0]),
         airflow_idle=UPSTREAM_IDLE_S,
         base=plan.base,

@@ -93,6 +93,7 @@ class FrontSite:
         airflow_at: str = "",
         client_ca: Path | None = None,
         client: Pair | None = None,
+        policy: str = POLICY,
     ) -> None:
         self.folder, self.idp, self.name = folder, idp, name
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ class FrontSite:
         text = SETTINGS + _FRONTED
         for key, value in values.items():
             text = text.replace(f"@{key}", str(value))
-        self.gate = Gate(folder / "gate", idp, policy=POLICY, settings=text)
+        self.gate = Gate(folder / "gate", idp, policy=policy, settings=text)
         self.place = folder / name
         self.process: subprocess.Popen[bytes] | None = None
         self._running = contextlib.ExitStack()

@@ -78,6 +78,10 @@ class Connection:
         """From now on take little at a time: the sender has to wait."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
 
+    def wait_at_most(self, seconds: float) -> None:
+        """The patience from now on."""
+        self._socket.settimeout(seconds)
+
     def closed(self) -> bool:
         """True when the other side has closed and nothing is left to read."""
         try:

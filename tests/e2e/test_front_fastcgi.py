@@ -26,6 +26,7 @@ from tests.e2e.front_site import HOST, KEY, FrontSite
 from tests.e2e.raw_http import Connection
 from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     test_a_body_reaches_airflow_and_is_not_part_of_the_question,
+    test_a_body_that_is_too_long_is_refused,
     test_a_caller_cannot_have_the_gates_headers_dropped,
     test_a_refusal_has_its_status_and_its_decision_and_airflow_is_not_called,
     test_airflows_api_for_tasks_is_not_there_whatever_the_policy_says,
@@ -33,6 +34,7 @@ from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     test_pipelined_requests_are_each_asked_about,
     test_redirects_and_errors_of_airflow_are_airflows,
     test_the_access_log_has_the_decision_and_no_query_and_no_token,
+    test_trailers_are_no_headers,
     test_websockets_are_not_let_through,
     test_what_airflow_may_not_say_does_not_reach_a_caller,
 )

@@ -3,6 +3,7 @@
 Raw bytes in, raw bytes out: what the upstream received is the oracle, and the gate's record of the same decision.
 """
 
+import contextlib
 import json
 import random
 import ssl
@@ -67,14 +68,20 @@ def test_a_body_reaches_airflow_and_is_not_part_of_the_question(site):
     assert site.record(said.header(DECISION))["method"] == "POST"
     chunks = b"5\r\nhello\r\n0\r\n\r\n"
     data = request(DAGS, site.bearer("data-ops"), "Transfer-Encoding: chunked", method="PATCH", host=HOST)
-    assert site.send(data + chunks).status == 200
-    assert site.upstream.requests[1].body == b"hello"
+    said = site.send(data + chunks)
+    if site.name == "apache":  # it could not say how long a body may be
+        assert (said.status, len(site.upstream.requests)) == (411, 1)
+        return
+    assert (said.status, site.upstream.requests[1].body) == (200, b"hello")
 
 
 def test_a_body_that_is_too_long_is_refused(site):
     """nginx says so before it asks. Caddy counts what it passes on: Airflow gets no whole request."""
-    said = site.get("/open", site.bearer("data-ops"), method="POST", body=b"a" * 1_500_000)
-    assert said.status == 413
+    data = request("/open", site.bearer("data-ops"), method="POST", body=b"a" * 1_500_000, host=HOST)
+    with site.connect() as connection:
+        with contextlib.suppress(OSError):  # it may answer, and read no more, before all was sent
+            connection.send(data)
+        assert connection.response().status == 413
     assert site.name == "caddy" or site.upstream.requests == []
     assert all(len(one.body) < int(one.all("content-length")[0]) for one in site.upstream.requests)
 
@@ -82,9 +89,12 @@ def test_a_body_that_is_too_long_is_refused(site):
 def test_trailers_are_no_headers(site):
     chunks = f"1\r\na\r\n0\r\nX-Authz-Subject: {FORGED}\r\n\r\n".encode()
     lines = (site.bearer("data-ops"), "Transfer-Encoding: chunked", "Trailer: X-Authz-Subject")
-    assert site.send(request("/open", *lines, method="POST", host=HOST) + chunks).status == 200
-    assert (site.upstream.only.body, site.upstream.only.all("x-authz-subject")) == (b"a", ["id-ann"])
-    assert site.name == "caddy" or site.upstream.only.trailers == b""
+    said = site.send(request("/open", *lines, method="POST", host=HOST) + chunks)
+    if site.name == "apache":
+        assert (said.status, site.upstream.requests) == (411, [])
+        return
+    assert (said.status, site.upstream.only.body) == (200, b"a")
+    assert (site.upstream.only.all("x-authz-subject"), site.upstream.only.trailers) == (["id-ann"], b"")
 
 
 def test_an_answer_is_passed_on_while_it_comes(site):
