@@ -28,6 +28,7 @@ from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, request
+from tests.support import java
 from tests.support.factories.tokens import make_key
 from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port
@@ -55,11 +56,11 @@ rules:
 _OVER_TCP = '- {{{{listen: "127.0.0.1:{}", audience: airflow}}}}'
 _FRONTED = """
 http_check:
-  listen: ["unix:@folder/http.sock"]
+  listen: ["@asked"]
   fastcgi:
     - {{listen: "unix:@folder/fastcgi.sock", audience: airflow}}
     @fastcgi
-  client_address: x-real-ip
+  @client_address
   audiences: [{{name: airflow, audience: airflow, @audience}}]
   workers: @workers
 fronts:
@@ -106,12 +107,21 @@ def installed(program: str) -> str:
     return found or skip_or_fail(f"no {program}: scripts/system-packages installs it")
 
 
+def jetty(folder: Path) -> list[str]:
+    """How to start Jetty with `jetty.xml` in this folder."""
+    shutil.copy(java.built("authz-front.jar"), folder)
+    return [installed("java"), f"@{folder / 'java.args'}"]
+
+
 STARTS: Mapping[str, Callable[[Path], list[str]]] = {
     "nginx": nginx,
     "caddy": caddy,
     "lighttpd": lighttpd,
     "apache": apache,
+    "jetty": jetty,
 }
+OVER_TCP = {"jetty"}
+"""Fronts that cannot ask over a Unix socket, and so cannot say the caller's address."""
 
 
 class FrontSite:
@@ -142,6 +152,8 @@ class FrontSite:
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
+            "asked": f"127.0.0.1:{free_port()}" if name in OVER_TCP else f"unix:{folder}/gate/http.sock",
+            "client_address": "" if name in OVER_TCP else "client_address: x-real-ip",
             "folder": folder / "gate",
             "fastcgi": _OVER_TCP.format(free_port()) if workers == 1 else "",
             "audience": audience,
