@@ -1,6 +1,6 @@
 """Render the samples in `deploy/fronts/`, or (`--check`) fail when the committed files differ.
 
-`authz.yaml` there is a settings file that people can copy; each folder has what `authz front` makes of it.
+`authz.yaml` there is a settings file that people can copy; each folder has what `authz front` makes of it, or of its own `authz.yaml`.
 """
 
 from pathlib import Path
@@ -17,12 +17,18 @@ _PLACE: Final = Path("/etc/authz")
 
 def files() -> dict[str, str]:
     """All files of all fronts, as if the settings stood in `/etc/authz` and each front's files beside them."""
-    read = settings.parse((FOLDER / SOURCE).read_bytes(), _PLACE / SOURCE)
-    return {
-        f"{name}/{file}": text for name in FRONTS for file, text in render(name, read, SOURCE, _PLACE / name).items()
-    }
+    made = {}
+    for name in FRONTS:
+        own = FOLDER / name / SOURCE
+        source = own if own.exists() else FOLDER / SOURCE
+        read = settings.parse(source.read_bytes(), _PLACE / SOURCE)
+        made |= {f"{name}/{file}": text for file, text in render(name, read, SOURCE, _PLACE / name).items()}
+    return made
 
 
 if __name__ == "__main__":
-    rendered = (path for path in FOLDER.glob("*/*") if path.suffix != ".md")
+    written = {SOURCE, "build"}
+    rendered = (
+        path for path in FOLDER.glob("*/*") if path.is_file() and path.suffix != ".md" and path.name not in written
+    )
     in_step.main(FOLDER, files(), rendered, script="scripts/front_samples.py", doc=__doc__)

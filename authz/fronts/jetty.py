@@ -78,6 +78,7 @@ _CONNECTOR: Final = Template(
                     <Set name="sendServerVersion">false</Set>
                     <Set name="sendDateHeader">false</Set>
                     <Set name="requestHeaderSize">$header_bytes</Set>
+                    <Set name="outputAggregationSize">0</Set> <!-- Airflow streams logs -->
                     <Set name="responseHeaderSize">65536</Set>
                     <Call name="addCustomizer"><Arg><New class="authz.front.jetty.OriginForm"/></Arg></Call>
                     <Call name="addCustomizer">

@@ -42,5 +42,5 @@ def test_airflow_takes_the_caller_for_whom_the_gate_does(airflow, tmp_path, name
         forged = [f"X-Authz-Assertion: {airflow.mint('admin')}", "X_Authz_Assertion: a", "X-Authz-User: root"]
         assert site.get("/api/v2/connections", reader, *forged).status == 403
         assert site.get(DAGS, *forged).status == 401
-        assert site.get(f"{DAGS}%2Fsales_one%2FdagRuns", reader).status == 200
-        assert site.get("/api/v2%2Fconnections", reader).status == 403
+        assert site.get(f"{DAGS}%2Fsales_one%2FdagRuns", reader).status == (400 if name == "jetty" else 200)
+        assert site.get("/api/v2%2Fconnections", reader).status == (400 if name == "jetty" else 403)

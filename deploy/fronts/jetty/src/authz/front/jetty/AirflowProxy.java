@@ -3,8 +3,10 @@ package authz.front.jetty;
 import authz.front.Answer;
 import authz.front.Settings;
 import java.io.IOException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.URI;
+import java.net.UnknownHostException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Collections;
@@ -37,7 +39,7 @@ public final class AirflowProxy extends AsyncProxyServlet {
     private static final long CONNECT_MS = 2_000;
 
     private URI airflow;
-    private InetSocketAddress address;
+    private String address;
     private Path authority;
     private List<String> identity;
     private List<String> passed;
@@ -52,7 +54,7 @@ public final class AirflowProxy extends AsyncProxyServlet {
             var settings = new Settings(Path.of(getInitParameter("settings")));
             URI at = settings.addresses("airflow").get(0);
             String name = settings.text("airflow_name");
-            address = new InetSocketAddress(at.getHost().replaceFirst("^\\[(.*)]$", "$1"), at.getPort());
+            address = at.getHost();
             airflow = name.isEmpty() ? at : URI.create("https://" + name + ":" + at.getPort());
             authority = name.isEmpty() ? null : Path.of(settings.text("airflow_ca"));
             identity = List.copyOf(settings.names("set"));
@@ -79,7 +81,14 @@ public final class AirflowProxy extends AsyncProxyServlet {
         client.setIdleTimeout(unusedMs); // Airflow closes later: we must be first
         client.setUserAgentField(null);
         client.setRequestBufferSize(256 * 1024); // a head with all roles, and a long target
-        client.setSocketAddressResolver((host, port, found) -> found.succeeded(List.of(new InetSocketAddress(address.getHostString(), port))));
+        client.setSocketAddressResolver((host, port, found) -> {
+            try { // at its address, by the name that its certificate must have
+                byte[] at = InetAddress.getByName(address).getAddress();
+                found.succeeded(List.of(new InetSocketAddress(InetAddress.getByAddress(host, at), port)));
+            } catch (UnknownHostException failure) {
+                found.failed(failure);
+            }
+        });
         return client;
     }
 
@@ -143,6 +152,17 @@ public final class AirflowProxy extends AsyncProxyServlet {
     @Override
     protected String filterServerResponseHeader(HttpServletRequest request, Response said, String name, String value) {
         return hidden.contains(name.toLowerCase(java.util.Locale.ROOT)) ? null : value;
+    }
+
+    @Override
+    protected void onProxyResponseFailure(HttpServletRequest request, HttpServletResponse response, Response said, Throwable failure) {
+        Throwable cause = failure;
+        while (cause.getCause() != null) {
+            cause = cause.getCause();
+        }
+        // Not its message: it may have the target, and a token may be in the query.
+        _log.warn("Airflow did not answer: {}, {}", failure.getClass().getSimpleName(), cause.getClass().getSimpleName());
+        super.onProxyResponseFailure(request, response, said, failure);
     }
 
     @Override
