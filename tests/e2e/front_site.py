@@ -198,11 +198,15 @@ class FrontSite:
         for file, text in render(self.name, read, str(self.gate.settings), self.place).items():
             (self.place / file).write_text(text)
 
+    def command(self) -> list[str]:
+        """What starts the front."""
+        return STARTS[self.name](self.place)
+
     def start(self) -> None:
         with (self.place / "front.log").open("ab") as log:
             home = {"HOME": str(self.place), "XDG_DATA_HOME": str(self.place), "XDG_CONFIG_HOME": str(self.place)}
             self.process = subprocess.Popen(
-                STARTS[self.name](self.place), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place,
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place,
                 env={**os.environ, **home},
             )  # fmt: skip
         wait_for(self._is_up, f"{self.name} did not start", pause=self.pause)

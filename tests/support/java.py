@@ -7,13 +7,27 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.support.missing import skip_or_fail
 
 SOURCES = Path(__file__).resolve().parents[2] / "deploy" / "fronts" / "jetty"
 JARS = Path("/usr/share/java")
-_NEEDED = ("servlet-api.jar", "jetty9-server.jar", "jetty9-proxy.jar", "tomcat10-embed-core.jar")
+_NEEDED = ("servlet-api.jar", "jetty9-server.jar", "jetty9-proxy.jar", "tomcat10-catalina.jar")
+
+
+APP = Path(__file__).resolve().parents[1] / "e2e" / "java"
+TOMCAT = ":".join(
+    f"{JARS}/tomcat10-{one}.jar"
+    for one in (
+        *("catalina", "coyote", "util", "util-scan", "api", "juli", "servlet-api", "jsp-api", "el-api"),
+        *("annotations-api", "jaspic-api", "jni"),
+    )
+)
+JETTY = ":".join(
+    [f"{JARS}/servlet-api.jar", *(f"{JARS}/jetty9-{one}.jar" for one in ("server", "servlet", "http", "io", "util", "security"))]
+)
 
 
 @functools.cache
@@ -23,16 +37,47 @@ def built(name: str) -> Path:
     missing += [one for one in ("java", "javac", "jar") if shutil.which(one) is None]
     if missing:
         skip_or_fail(f"no {', '.join(missing)}: scripts/system-packages installs them")
+
+    def make(to: Path) -> None:
+        kind = ["jakarta"] if "jakarta" in name else []
+        subprocess.run([SOURCES / "build", to, *kind], check=True, timeout=300)
+
+    return _once(name, make, [*SOURCES.glob("src/**/*.java"), SOURCES / "build"]) / name
+
+
+@functools.cache
+def application(server: str) -> list[str]:
+    """The command that starts the application of `tests/e2e/java` in "JettyMain" or "TomcatMain", before its arguments."""
+    sources = [*APP.glob("*.java"), SOURCES / "example" / "Trigger.java"]
+    jakarta = server == "TomcatMain"
+    classpath = f"{built('authz-front-jakarta.jar' if jakarta else 'authz-front.jar')}:{TOMCAT if jakarta else JETTY}"
+
+    def make(to: Path) -> None:
+        to.mkdir()
+        others = {"JettyMain.java", "TomcatMain.java"} - {f"{server}.java"}
+        copies = [to / one.name for one in sources if one.name not in others]
+        for source in sources:
+            text = source.read_text()
+            text = text.replace("javax.servlet", "jakarta.servlet") if jakarta else text
+            (to / source.name).write_text(text)
+        subprocess.run(["javac", "-nowarn", "-d", to, "-cp", classpath, *copies], check=True, timeout=300)
+
+    return ["java", "-cp", f"{_once(server, make, sources)}:{classpath}", f"app.{server}"]
+
+
+def _once(name: str, make: Callable[[Path], None], sources: Sequence[Path]) -> Path:
+    """The folder that `make` makes; again when a source differs."""
     digest = hashlib.sha256()
-    for file in sorted([*SOURCES.glob("src/**/*.java"), SOURCES / "build"]):
+    for file in sorted(sources):
         digest.update(file.read_bytes())
-    folder = Path(tempfile.gettempdir()) / f"authz-jetty-{os.getuid()}-{digest.hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    place = Path(tempfile.gettempdir()) / f"authz-java-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    made = place / f"{name}-{digest.hexdigest()[:16]}"
+    with (place / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / name).exists():
-            made = folder / "made"
-            kind = ["jakarta"] if "jakarta" in name else []
-            subprocess.run([SOURCES / "build", made, *kind], check=True, timeout=300)
-            (made / name).rename(folder / name)
-    return folder / name
+        if not made.exists():
+            making = place / f"{name}.making"
+            shutil.rmtree(making, ignore_errors=True)
+            make(making)
+            making.rename(made)
+    return made
