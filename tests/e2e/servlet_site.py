@@ -28,6 +28,6 @@ class ServletSite(FrontSite):
 
 
 def said(answer: RawResponse) -> dict[str, str]:
-    """What the application said of a request, by its keys."""
-    lines = (line.partition("=") for line in answer.body.decode("latin-1").splitlines())
-    return {key: value for key, _, value in lines}
+    """What the application said of a request, by its keys; names of headers are in lower case."""
+    lines = (line.partition("=") for line in answer.body.decode().split("\n"))
+    return {key.lower() if key.startswith("named ") else key: value for key, _, value in lines}
