@@ -1,6 +1,7 @@
 """Render the samples in `deploy/fronts/`, or (`--check`) fail when the committed files differ.
 
-`authz.yaml` there is a settings file that people can copy; each folder has what `authz front` makes of it, or of its own `authz.yaml`.
+`authz.yaml` there is a settings file that people can copy; each folder has what `authz front` makes of it, or of an
+`authz.yaml` of its own.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Jetty (a servlet filter of ours, then Jetty's asynchronous proxy): `jetty.xml`, `java.args`, and one file for each filter.
+"""Jetty (a servlet filter of ours, then Jetty's own proxy): `jetty.xml`, `java.args`, and a file for each filter.
 
-Law: as in `authz.fronts`. The filter refuses what servers could read in two ways, asks about the raw target, and the proxy
-sends the bytes that were asked about. The JDK's HTTP client connects over TCP only. What the filter removes and sets is said here;
-its code, `deploy/fronts/jetty/`, has no list of its own.
+Law: as in `authz.fronts`. The filter refuses what servers could read in two ways, asks about the raw target, and the
+proxy sends the bytes that were asked about. The JDK's HTTP client connects over TCP only. Which headers are removed and
+set is said here: the filter's code, in `deploy/fronts/jetty/`, has no list of its own.
 Source: Jetty 9.4 (`HttpConfiguration`, `XmlConfiguration`, `AsyncProxyServlet`), the `java` command's argument files.
 """
 
@@ -32,7 +32,7 @@ _ALL: Final = Template(
 <Configure id="Server" class="org.eclipse.jetty.server.Server">
   <Arg>
     <New class="org.eclipse.jetty.util.thread.QueuedThreadPool">
-      <Arg type="int">$threads</Arg> <!-- no request keeps one while it waits: not for the gate, Airflow or its caller -->
+      <Arg type="int">$threads</Arg> <!-- no request keeps one while it waits for the gate or Airflow -->
       <Arg type="int">8</Arg>
     </New>
   </Arg>
@@ -82,7 +82,11 @@ _CONNECTOR: Final = Template(
                     <Set name="responseHeaderSize">65536</Set>
                     <Call name="addCustomizer"><Arg><New class="authz.front.jetty.OriginForm"/></Arg></Call>
                     <Call name="addCustomizer">
-                      <Arg><New class="org.eclipse.jetty.server.SecureRequestCustomizer"><Arg type="boolean">false</Arg></New></Arg>
+                      <Arg>
+                        <New class="org.eclipse.jetty.server.SecureRequestCustomizer">
+                          <Arg type="boolean">false</Arg> <!-- any Host: the policy decides -->
+                        </New>
+                      </Arg>
                     </Call>
                   </New>
                 </Arg>
@@ -128,7 +132,13 @@ _CONTEXT: Final = Template(
                           </New>
                         </Arg>
                         <Arg>/*</Arg>
-                        <Arg><Call class="java.util.EnumSet" name="allOf"><Arg><Call class="java.lang.Class" name="forName"><Arg>javax.servlet.DispatcherType</Arg></Call></Arg></Call></Arg>
+                        <Arg>
+                          <Call class="java.util.EnumSet" name="allOf">
+                            <Arg>
+                              <Call class="java.lang.Class" name="forName"><Arg>javax.servlet.DispatcherType</Arg></Call>
+                            </Arg>
+                          </Call>
+                        </Arg>
                       </Call>
                       <Call name="addServlet">
                         <Arg>
@@ -188,7 +198,9 @@ def _possible(plan: Plan) -> None:
     if isinstance(plan.listen, SocketPath):
         wrong("jetty listens over TCP", "write host:port as `listen`")
     if not _gates(plan):
-        wrong("jetty asks over TCP: `http_check.listen` has only Unix sockets", 'add a loopback port, as "127.0.0.1:9193"')
+        wrong(
+            "jetty asks over TCP: `http_check.listen` has only Unix sockets", 'add a loopback port, as "127.0.0.1:9193"'
+        )
     if len(plan.airflow) != 1 or isinstance(plan.airflow[0], SocketPath):
         wrong("jetty forwards to one host:port", "write one address as `airflow.address`")
     if found:

@@ -110,7 +110,7 @@ def installed(program: str) -> str:
 def jetty(folder: Path) -> list[str]:
     """How to start Jetty with `jetty.xml` in this folder."""
     shutil.copy(java.built("authz-front.jar"), folder)
-    return [installed("java"), f"@{folder / 'java.args'}"]
+    return [installed("java"), *java.QUICK, f"@{folder / 'java.args'}"]
 
 
 STARTS: Mapping[str, Callable[[Path], list[str]]] = {

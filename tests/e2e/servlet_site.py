@@ -15,16 +15,24 @@ from tests.support import java
 class ServletSite(FrontSite):
     """As `FrontSite`; `self.upstream` is the Airflow that the application triggers runs at. `options` are Java's."""
 
-    def __init__(self, folder: Path, idp: Any, server: str, *, options: tuple[str, ...] = ("-Djdk.httpclient.allowRestrictedHeaders=host",), **more: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        idp: Any,
+        server: str,
+        *,
+        options: tuple[str, ...] = ("-Djdk.httpclient.allowRestrictedHeaders=host",),
+        **more: Any,
+    ) -> None:
         super().__init__(folder, idp, "jetty", **more)
-        self._server, self._options = server, options
+        self.server, self._options = server, options
         self._airflow = f"http://{more.get('airflow_at') or self.upstream.address}"
         self.tls = None  # type: ignore[assignment]
 
     def command(self) -> list[str]:
-        program, *rest = java.application(self._server)
+        program, *rest = java.application(self.server)
         settings = str(self.place / "authz-0.properties")
-        return [program, *self._options, *rest, settings, str(self.port), self._airflow]
+        return [program, *java.QUICK, *self._options, *rest, settings, str(self.port), self._airflow]
 
 
 def said(answer: RawResponse) -> dict[str, str]:

@@ -1,16 +1,19 @@
-"""Jetty's front where it differs from the others: what it asks, what it takes for an allow, and how little it holds while it waits.
+"""Jetty's front where it differs: what it asks, what it takes for an allow, and how little it holds while it waits.
 
-What all fronts promise: `test_fronts.py`, `test_fronts_changes.py`, `test_fronts_airflow.py`. The filter alone, in applications: `test_servlet_filter.py`.
+What all fronts promise is in `test_fronts.py`, `test_fronts_changes.py` and `test_fronts_airflow.py`; the filter alone,
+in applications, in `test_servlet_filter.py`.
 """
 
 import asyncio
 import contextlib
+import functools
 import threading
 from pathlib import Path
 
 import pytest
 
 from authz.core.edge import DECISION, USER
+from tests.e2e.envoy_harness import wait_for
 from tests.e2e.front_site import HOST, KEY, FrontSite
 from tests.e2e.raw_http import request
 from tests.e2e.scripted_gate import ScriptedGate, allow
@@ -44,7 +47,7 @@ class Asking(FrontSite):
 
 @pytest.fixture(scope="module")
 def scripted(idp, tmp_path_factory):
-    """A front that asks a scripted gate with a short deadline, at most three questions at once; half of its addresses are wrong."""
+    """A front that asks a scripted gate, three questions at once and for two seconds; one of its two addresses is wrong."""
     with ScriptedGate() as gate:
         site = Asking(tmp_path_factory.mktemp("scripted"), idp, "jetty")
         gates = f"http://127.0.0.1:{free_port()} {gate.address}"
@@ -91,7 +94,7 @@ def test_many_triggers_at_a_slow_gate_hold_no_threads_and_none_is_lost(idp, tmp_
 
 
 async def crowd(site, slow, tokens):
-    """What each caller got, (status, decision); the gate goes on when it has all questions and Jetty's threads are counted."""
+    """What each caller got, (status, decision); the gate goes on when it has all questions and threads are counted."""
 
     async def connect(said):
         reader, writer = await asyncio.open_connection(*site.address, ssl=site.tls, server_hostname=HOST)
@@ -103,10 +106,11 @@ async def crowd(site, slow, tokens):
     begun = [b"", head[:-2]]
     lingering = [await connect(begun[at % 2]) for at in range(LINGERING)]
     asked = [
-        await connect(request(RUNS, f"Authorization: Bearer {one}", method="POST", host=HOST, body=b"{}")) for one in tokens
+        await connect(request(RUNS, f"Authorization: Bearer {one}", method="POST", host=HOST, body=b"{}"))
+        for one in tokens
     ]
-    while slow.held < len(tokens):
-        await asyncio.sleep(0.02)
+    everyone = functools.partial(wait_for, lambda: slow.held == len(tokens), "not all are held", pause=site.pause)
+    await asyncio.to_thread(everyone)
     assert threads(site) <= MOST_THREADS
     beside = await connect(request("/x;y", host=HOST))  # answered without the gate: a thread is free
     assert (await beside[0].readline()).split()[1] == b"400"
@@ -194,7 +198,12 @@ def test_a_refusal_of_the_gate_is_the_callers_whole(asking):
         b"Connection: close\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\npage"
     )
     said = site.get(DAGS)
-    assert (said.status, said.body, said.header("content-type"), said.header("x-new")) == (403, b"page", "text/html", "c")
+    assert (said.status, said.body, said.header("content-type"), said.header("x-new")) == (
+        403,
+        b"page",
+        "text/html",
+        "c",
+    )
     assert [value for name, value in said.headers if name == "www-authenticate"] == ["A", "B"]
     assert site.upstream.requests == []
 
@@ -251,9 +260,25 @@ def test_what_is_asked_about_is_what_came_and_what_goes_on(asking):
 
 def test_a_question_has_the_callers_host_and_credentials_and_nothing_else_of_it(asking):
     site, gate = asking
-    lines = ["Authorization: Bearer a", "Authorization: Bearer b", "Accept: text/html", "Accept: a/b", "traceparent: c", "Cookie: d=e"]
-    lines += ["X-Forwarded-Uri: /x", "X-Original-URL: /x", "X-Real-IP: 9.9.9.9", "X-Run-Proof: x", "Proxy-Authorization: x", "X-Other: x"]
-    site.get(DAGS, *lines, "Content-Type: a/b", "Expect: 100-continue", method="POST", body=b"abc", host="Other.test:8443")
+    lines = [
+        "Authorization: Bearer a",
+        "Authorization: Bearer b",
+        "Accept: text/html",
+        "Accept: a/b",
+        "traceparent: c",
+        "Cookie: d=e",
+    ]
+    lines += [
+        "X-Forwarded-Uri: /x",
+        "X-Original-URL: /x",
+        "X-Real-IP: 9.9.9.9",
+        "X-Run-Proof: x",
+        "Proxy-Authorization: x",
+        "X-Other: x",
+    ]
+    site.get(
+        DAGS, *lines, "Content-Type: a/b", "Expect: 100-continue", method="POST", body=b"abc", host="Other.test:8443"
+    )
     [asked] = gate.questions
     found = [tuple(line.split(": ", 1)) for line in asked.decode().split("\r\n")[1:] if line]
     found = sorted((name.lower(), value) for name, value in found if name.lower() != "user-agent")
@@ -291,7 +316,9 @@ def test_chunks_with_extensions_and_a_smuggled_request_are_one_body(asking):
 
 def test_an_upgrade_to_another_protocol_is_not_made(asking):
     site, gate = asking
-    said = site.get(DAGS, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
+    said = site.get(
+        DAGS, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA"
+    )
     assert (said.status, site.upstream.only.all("upgrade"), len(gate.questions)) == (200, [], 1)
     prior = site.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     assert (prior.status >= 400, len(site.upstream.requests)) == (True, 1)

@@ -1,4 +1,4 @@
-"""nginx, Caddy and Jetty as `authz front` renders them, before a real gate: denied is never served, served is what was asked.
+"""Fronts over HTTP as `authz front` renders them, before a real gate: denied is never served, served is what was asked.
 
 Raw bytes in, raw bytes out: what the upstream received is the oracle, and the gate's record of the same decision.
 """

@@ -98,7 +98,9 @@ def test_with_one_worker_of_the_gate_away_the_other_answers_also_with_simple_sta
 @pytest.mark.parametrize("name", FRONTS)
 def test_certificates_of_callers_and_of_airflow_and_a_base_path(idp, tmp_path, name):
     """What else the settings can say, at once."""
-    authority = Authority(tmp_path, "Another authority")  # else OpenSSL sends the front's own along, and Java refuses that
+    authority = Authority(
+        tmp_path, "Another authority"
+    )  # else OpenSSL sends the front's own along, and Java refuses that
     wrong, right, caller = (authority.issue(one) for one in ("someone.else", "airflow.internal", "caller"))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(wrong.certificate, wrong.key)

@@ -17,6 +17,8 @@ JARS = Path("/usr/share/java")
 _NEEDED = ("servlet-api.jar", "jetty9-server.jar", "jetty9-proxy.jar", "tomcat10-catalina.jar")
 
 
+QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""For a server that lives for seconds."""
 APP = Path(__file__).resolve().parents[1] / "e2e" / "java"
 TOMCAT = ":".join(
     f"{JARS}/tomcat10-{one}.jar"
@@ -26,7 +28,10 @@ TOMCAT = ":".join(
     )
 )
 JETTY = ":".join(
-    [f"{JARS}/servlet-api.jar", *(f"{JARS}/jetty9-{one}.jar" for one in ("server", "servlet", "http", "io", "util", "security"))]
+    [
+        f"{JARS}/servlet-api.jar",
+        *(f"{JARS}/jetty9-{one}.jar" for one in ("server", "servlet", "http", "io", "util", "security")),
+    ]
 )
 
 
@@ -47,7 +52,7 @@ def built(name: str) -> Path:
 
 @functools.cache
 def application(server: str) -> list[str]:
-    """The command that starts the application of `tests/e2e/java` in "JettyMain" or "TomcatMain", before its arguments."""
+    """The command that starts the application of `tests/e2e/java` by its "JettyMain" or "TomcatMain"."""
     sources = [*APP.glob("*.java"), SOURCES / "example" / "Trigger.java"]
     jakarta = server == "TomcatMain"
     classpath = f"{built('authz-front-jakarta.jar' if jakarta else 'authz-front.jar')}:{TOMCAT if jakarta else JETTY}"
