@@ -135,7 +135,9 @@ _CONTEXT: Final = Template(
                         <Arg>
                           <Call class="java.util.EnumSet" name="allOf">
                             <Arg>
-                              <Call class="java.lang.Class" name="forName"><Arg>javax.servlet.DispatcherType</Arg></Call>
+                              <Call class="java.lang.Class" name="forName">
+                                <Arg>javax.servlet.DispatcherType</Arg>
+                              </Call>
                             </Arg>
                           </Call>
                         </Arg>

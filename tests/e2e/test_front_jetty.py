@@ -47,7 +47,7 @@ class Asking(FrontSite):
 
 @pytest.fixture(scope="module")
 def scripted(idp, tmp_path_factory):
-    """A front that asks a scripted gate, three questions at once and for two seconds; one of its two addresses is wrong."""
+    """A front that asks a scripted gate, three questions at once, two seconds each; one of two addresses is wrong."""
     with ScriptedGate() as gate:
         site = Asking(tmp_path_factory.mktemp("scripted"), idp, "jetty")
         gates = f"http://127.0.0.1:{free_port()} {gate.address}"
@@ -174,6 +174,7 @@ ODD = {
     "a 204": allow().replace(b"200 OK", b"204 OK"),
     "a 201": allow().replace(b"200 OK", b"201 OK"),
     "a redirect": b"HTTP/1.1 302 Found\r\nLocation: /check/airflow/x\r\nContent-Length: 0\r\n\r\n",
+    "a redirect with an id": b"HTTP/1.1 302 Found\r\nx-authz-decision: a\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n",
     "no such name": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
     "a half head": b"HTTP/1.1 200 OK\r\nx-authz-decision: a\r\n",
     "a half body": allow().replace(b"Content-Length: 0", b"Content-Length: 9"),

@@ -1,4 +1,4 @@
-"""The servlet filter before an application, in real servers: Jetty 9.4 (`javax.servlet`), Tomcat 10 (`jakarta.servlet`).
+"""The servlet filter before an application, in real servers: Jetty 9.4 (`javax`) and Tomcat 10 (`jakarta`).
 
 The oracle is the application: it says which servlet answered, for which path, and all that it can read of its caller.
 """

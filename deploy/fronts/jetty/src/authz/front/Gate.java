@@ -187,7 +187,7 @@ public final class Gate implements AutoCloseable {
             }
             return whole ? new Answer(this, question, 200, lower(headers), new byte[0]) : away(question);
         }
-        if (decided && said.statusCode() >= 300 && said.statusCode() < 600) {
+        if (decided && said.statusCode() >= 400 && said.statusCode() < 600) {
             return new Answer(this, question, said.statusCode(), lower(headers), said.body());
         }
         return said.statusCode() == 400 ? Answer.refusal(this, question, 400, "bad_request") : away(question);
