@@ -9,9 +9,13 @@ import subprocess
 from urllib.parse import unquote
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonicalise
+from tests.e2e.certificates import Authority
 from tests.e2e.front_site import HOST, KEY
 from tests.e2e.raw_http import request
 from tests.e2e.servlet_site import ServletSite, said
@@ -21,6 +25,7 @@ from tests.support.ports import free_port
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
+PASSWORD = "of-the-stores"
 SERVERS = ["JettyMain", "TomcatMain"]
 POOLS, RUNS = "/api/v2/pools", "/api/v2/dags/sales/dagRuns"
 
@@ -184,3 +189,49 @@ def test_a_smuggled_request_behind_a_refused_one_is_asked_about_too(site):
         assert connection.response().status == 401
         connection.send(request(POOLS, site.bearer("data-ops"), host=HOST))
         assert connection.response().status == 403
+
+
+class OverMutualTls(ServletSite):
+    """The gate at a network address: with TLS, for callers with a certificate; the filter says the caller's address."""
+
+    def write(self):
+        super().write()
+        self.gate.stop()
+        authority = Authority(self.folder, "Authority of the gate and the filter")
+        gate, self.client = authority.issue("127.0.0.1"), authority.issue("filter")
+        text = self.gate.settings.read_text().partition("fronts:")[0]
+        tls = f'{{certificate: "{gate.certificate}", key: "{gate.key}", client_ca: "{authority.ca}"}}'
+        self.gate.settings.write_text(
+            text.replace("  audiences:", f"  tls: {tls}\n  client_address: x-real-ip\n  audiences:")
+        )
+        self.gate.start()
+        file = self.place / "authz-0.properties"
+        file.write_text(
+            file.read_text()
+            .replace("gate = http:", "gate = https:")
+            .replace("client_address =", "client_address = x-real-ip")
+        )
+        self.stores = {"keyStore": self.place / "key.p12", "trustStore": self.place / "trust.p12"}
+        key = serialization.load_pem_private_key(self.client.key.read_bytes(), None)
+        certificate = x509.load_pem_x509_certificate(self.client.certificate.read_bytes())
+        trusted = x509.load_pem_x509_certificate(authority.ca.read_bytes())
+        locked = serialization.BestAvailableEncryption(PASSWORD.encode())
+        self.stores["keyStore"].write_bytes(
+            pkcs12.serialize_key_and_certificates(b"filter", key, certificate, None, locked)
+        )
+        self.stores["trustStore"].write_bytes(
+            pkcs12.serialize_java_truststore([pkcs12.PKCS12Certificate(trusted, b"gate")], locked)
+        )
+
+    def command(self):
+        program, *rest = super().command()
+        given = [f"-Djavax.net.ssl.{name}={path}" for name, path in self.stores.items()]
+        given += [f"-Djavax.net.ssl.{name}Password={PASSWORD}" for name in self.stores]
+        return [program, *given, *rest]
+
+
+def test_the_gate_is_asked_over_mutual_tls_and_learns_the_callers_address(idp, tmp_path):
+    with OverMutualTls(tmp_path, idp, "JettyMain") as site:
+        answer = site.get("/x", site.bearer("data-ops"), "X-Real-IP: 9.9.9.9")
+        assert (answer.status, said(answer)["user"]) == (200, "ann")
+        assert site.record(answer.header(DECISION))["source"] == "127.0.0.1"
