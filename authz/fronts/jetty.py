@@ -38,7 +38,6 @@ _ALL: Final = Template(
   </Arg>
   <Set name="stopAtShutdown">true</Set>
   <Set name="stopTimeout">30000</Set>
-  <Call name="addBean"><Arg><New class="authz.front.jetty.JsonErrors"/></Arg></Call>
   <Set name="errorHandler"><New class="authz.front.jetty.JsonErrors"/></Set>
 $connectors  <Set name="handler">
     <New class="org.eclipse.jetty.server.handler.StatisticsHandler"> <!-- what is under way ends before Jetty does -->
@@ -76,6 +75,7 @@ _CONNECTOR: Final = Template(
                   <New class="org.eclipse.jetty.server.HttpConfiguration">
                     <Set name="secureScheme">https</Set>
                     <Set name="sendServerVersion">false</Set>
+                    <Set name="delayDispatchUntilContent">false</Set> <!-- a refusal needs no body -->
                     <Set name="sendDateHeader">false</Set>
                     <Set name="requestHeaderSize">$header_bytes</Set>
                     <Set name="outputAggregationSize">0</Set> <!-- Airflow streams logs -->

@@ -22,7 +22,7 @@ from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 DAGS, POOLS, RUNS = "/api/v2/dags", "/api/v2/pools", "/api/v2/dags/sales/dagRuns"
-CALLERS, LINGERING = 200, 100
+CALLERS, LINGERING = 200, 300
 MOST_THREADS = 64 + 40
 """Those of Jetty's pool, and those of the JVM, its HTTP clients, acceptors and timers."""
 
@@ -71,7 +71,7 @@ def threads(site):
 
 
 def test_many_triggers_at_a_slow_gate_hold_no_threads_and_none_is_lost(idp, tmp_path):
-    """While other connections linger: some say nothing, some stop in the middle of a head."""
+    """While others linger: they say nothing, stop in the middle of a head, or never send a refused request's body."""
     site = Asking(tmp_path, idp, "jetty")
     gate = site.gate
     real = next(line.split('"')[1] for line in gate.settings.read_text().splitlines() if "  listen: [" in line)
@@ -103,8 +103,8 @@ async def crowd(site, slow, tokens):
         return reader, writer
 
     head = request(DAGS, host=HOST)
-    begun = [b"", head[:-2]]
-    lingering = [await connect(begun[at % 2]) for at in range(LINGERING)]
+    begun = [b"", head[:-2], request("/x;y", "Content-Length: 9", method="POST", host=HOST)]
+    lingering = [await connect(begun[at % 3]) for at in range(LINGERING)]
     asked = [
         await connect(request(RUNS, f"Authorization: Bearer {one}", method="POST", host=HOST, body=b"{}"))
         for one in tokens
@@ -313,6 +313,22 @@ def test_chunks_with_extensions_and_a_smuggled_request_are_one_body(asking):
     body = b"%x;a=b\r\n%b\r\n0\r\n\r\n" % (len(inner), inner)
     said = site.send(request(DAGS, "Transfer-Encoding: chunked", method="POST", host=HOST) + body)
     assert (said.status, site.upstream.only.body, len(gate.questions)) == (200, inner, 1)
+
+
+def test_a_refusal_waits_for_no_body_and_what_comes_later_is_no_request(asking):
+    site, gate = asking
+    gate.answer = b"HTTP/1.1 403 No\r\nx-authz-decision: a\r\nContent-Length: 0\r\n\r\n"
+    late = request(DAGS, host=HOST)
+    with site.connect() as connection:
+        for target, status in ((DAGS, 403), ("/x;y", 400)) * 3:
+            connection.send(request(target, f"Content-Length: {len(late)}", method="POST", host=HOST))
+            assert connection.response().status == status
+            connection.send(late)
+        connection.send(request("/last", host=HOST))
+        assert connection.response().status == 403
+    lines = [one.partition(b"\r\n")[0] for one in gate.questions]
+    wanted = [b"POST /check/airflow/api/v2/dags HTTP/1.1"] * 3 + [b"GET /check/airflow/last HTTP/1.1"]
+    assert (lines, site.upstream.requests) == (wanted, [])
 
 
 def test_an_upgrade_to_another_protocol_is_not_made(asking):

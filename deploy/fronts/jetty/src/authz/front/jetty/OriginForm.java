@@ -2,6 +2,7 @@ package authz.front.jetty;
 
 import org.eclipse.jetty.http.BadMessageException;
 import org.eclipse.jetty.http.HttpURI;
+import org.eclipse.jetty.io.QuietException;
 import org.eclipse.jetty.server.Connector;
 import org.eclipse.jetty.server.HttpConfiguration;
 import org.eclipse.jetty.server.Request;
@@ -16,7 +17,14 @@ public final class OriginForm implements HttpConfiguration.Customizer {
         HttpURI uri = request.getMetaData().getURI(); // its authority may be of the Host line
         String path = uri.getPath();
         if (path == null || !path.startsWith("/") || uri.getScheme() != null || uri.getFragment() != null) {
-            throw new BadMessageException(400);
+            throw new Refused();
+        }
+    }
+
+    /** Not worth a line of the log: anyone can cause it. */
+    private static final class Refused extends BadMessageException implements QuietException {
+        Refused() {
+            super(400);
         }
     }
 }
