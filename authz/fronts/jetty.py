@@ -148,6 +148,7 @@ _CONTEXT: Final = Template(
                             <Set name="className">authz.front.jetty.AirflowProxy</Set>
                             <Set name="asyncSupported">true</Set>
                             <Set name="initOrder">1</Set>
+                            <Call name="setInitParameter"><Arg>maxConnections</Arg><Arg>1024</Arg></Call>
                             <Call name="setInitParameter"><Arg>settings</Arg><Arg>$settings</Arg></Call>
                           </New>
                         </Arg>
