@@ -196,7 +196,7 @@ def _possible(plan: Plan) -> None:
     found: list[Problem] = []
 
     def wrong(text: str, hint: str) -> None:
-        found.append(Problem(plan.name, 0, 0, text, hint))
+        found.append(Problem(FILE, 0, 0, f"{plan.name}: {text}", hint))
 
     if isinstance(plan.listen, SocketPath):
         wrong("jetty listens over TCP", "write host:port as `listen`")

@@ -404,7 +404,7 @@ def test_over_odd_requests_denied_is_never_served_and_served_is_what_was_allowed
         assert len(one.all(ASSERTION)) == bool(record["subject"]), data
         assert [name for name, _ in one.headers if "_" in name] == []
     served = statuses.count(200)
-    assert (served >= 80, sum(one in {401, 403} for one in statuses) >= 60, statuses.count(400) >= 60) == (True,) * 3, (
+    assert (served >= 60, sum(one in {401, 403} for one in statuses) >= 60, statuses.count(400) >= 60) == (True,) * 3, (
         statuses
     )
 
