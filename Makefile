@@ -60,11 +60,11 @@ $(MUTMUT): requirements/mutmut.lock | $(STAMP)
 		--target .mutmut -r requirements/mutmut.lock
 	@touch $@
 
-demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up
-	@$(BIN)/python -m demo
+demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up; FRONT=lighttpd: through that
+	@$(BIN)/python -m demo $(if $(FRONT),--front $(FRONT))
 
 demo-tour: $(STAMP) ## the same, ending after the tour
-	@$(BIN)/python -m demo --tour
+	@$(BIN)/python -m demo --tour $(if $(FRONT),--front $(FRONT))
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
 

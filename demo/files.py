@@ -15,6 +15,7 @@ from string import Template
 from typing import IO, Self
 
 from authz.core.runs import task_keys
+from demo.certificate import write_certificate
 from demo.idp_store import CLIENTS
 from demo.ports import free_ports
 
@@ -49,6 +50,9 @@ class Ports:
     airflow: int
     idp: int
     orders: int
+    front: int = 0
+    http_check: int = 0
+    fastcgi: int = 0
 
     @classmethod
     def free(cls) -> Self:
@@ -63,10 +67,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The paths and addresses of this run."""
+    """The paths and addresses of this run. `front`: the name of another front than Envoy, "" for none."""
 
     directory: Path
     ports: Ports
+    front: str = ""
 
     @property
     def settings(self) -> Path:
@@ -114,6 +119,21 @@ class Layout:
         return f"http://localhost:{self.ports.gate}"
 
     @property
+    def front_folder(self) -> Path:
+        """What `authz front` renders for the other front, and that front's own files."""
+        return self.directory / "front"
+
+    @property
+    def certificate(self) -> Path:
+        """The other front's certificate, which its callers trust; its key is beside it."""
+        return self.directory / "front.crt"
+
+    @property
+    def for_programs(self) -> str:
+        """The address for callers with a bearer token: the other front's, if there is one."""
+        return f"https://127.0.0.1:{self.ports.front}" if self.front else self.gate
+
+    @property
     def egress(self) -> str:
         """The address that tasks use for calls to internal services."""
         return f"http://127.0.0.1:{self.ports.egress}"
@@ -158,7 +178,10 @@ class Layout:
         pem = task_keys.generate_pem()
         write_secret(self.task_key, pem.decode())
         self.task_jwks.write_text(json.dumps({"keys": [task_keys.public_jwk(pem)]}))
-        self.settings.write_text(_settings(self))
+        self.settings.write_text(_settings(self) + (_front(self) if self.front else ""))
+        if self.front:
+            self.front_folder.mkdir()
+            write_certificate(self.certificate, self.certificate.with_suffix(".key"))
 
     def files_with(self, secret: bytes) -> Iterator[Path]:
         """Find files that contain a secret, apart from its own file."""
@@ -224,6 +247,24 @@ envoy:
   execution:
     listen: "127.0.0.1:{ports.execution}"
     address: "127.0.0.1:{ports.airflow}"
+"""
+
+
+def _front(layout: Layout) -> str:
+    """Ports instead of Unix sockets: every front can ask at one, also a front that runs as another user."""
+    ports = layout.ports
+    return f"""\
+# {layout.front}, beside Envoy: `authz front {layout.front}` renders its configuration.
+http_check:
+  listen: ["127.0.0.1:{ports.http_check}"]
+  fastcgi: [{{listen: "127.0.0.1:{ports.fastcgi}", audience: airflow}}]
+  audiences: [{{name: airflow, audience: airflow, narrows_dags: true}}]
+fronts:
+  - name: airflow
+    listen: "127.0.0.1:{ports.front}"
+    tls: {{certificate: {layout.certificate.name}, key: {layout.certificate.with_suffix(".key").name}}}
+    airflow: {{address: "127.0.0.1:{ports.airflow}"}}
+    access_log: {layout.front_folder / "access.log"}
 """
 
 

@@ -5,6 +5,7 @@ Law: whatever happens (Ctrl-C, SIGTERM, a child that dies, a failed row), every 
 
 import os
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from demo.children import ChildDiedError, Children, NotReadyError
 from demo.files import DirectoryError, Layout, Ports, claim
+from demo.fronts import STARTS, MissingServerError
 from demo.stack import Stack
 from demo.tour import Tour
 from demo.tour_client import DecisionLog, Issuer
@@ -31,29 +33,37 @@ ASSERTED = (
     "Runs are `asserted` here, not `verified`: this Airflow's tasks can reach the key that signs task tokens"
     " (LocalExecutor), so any DAG author could read it. docs/run-identity.md says what `verified` needs."
 )
+LEFT_OUT = (
+    "Left out: people who log in, and calls of tasks. They go through Envoy, which runs here too and whose tour has"
+    " them: `make demo` without FRONT."
+)
 
 
-def run(*, tour_only: bool, directory: Path) -> int:
-    """Run the demo; the exit status is 0 when every row of the tour was right."""
+def run(*, tour_only: bool, directory: Path, front: str = "") -> int:
+    """Run the demo; the exit status is 0 when every row of the tour was right. `front`: another one than Envoy."""
     console = Console()
     if not console.is_terminal:
         console.width = max(console.width, NARROWEST)
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
     try:
+        if front:
+            STARTS[front](directory)  # raises if the server is not here
         with _terminated_like_interrupted(), claim(directory.resolve()):
-            return _run(console, directory.resolve(), tour_only=tour_only)
+            layout = Layout(directory=directory.resolve(), ports=Ports.free(), front=front)
+            return _run(console, layout, tour_only=tour_only)
     except KeyboardInterrupt:
         console.print("Interrupted; everything that was started has ended.")
         return INTERRUPTED
-    except (ChildDiedError, NotReadyError, DirectoryError) as error:
+    except (ChildDiedError, NotReadyError, DirectoryError, MissingServerError) as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
 
 
-def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
-    layout = Layout(directory=directory, ports=Ports.free())
+def _run(console: Console, layout: Layout, *, tour_only: bool) -> int:
+    directory = layout.directory
     layout.write()
-    with Children(directory / "logs") as children, httpx.Client(trust_env=False, timeout=10) as http:
+    trusted = ssl.create_default_context(cafile=str(layout.certificate)) if layout.front else True
+    with Children(directory / "logs") as children, httpx.Client(trust_env=False, timeout=10, verify=trusted) as http:
         with console.status("Starting …") as status:
             Stack(layout=layout, children=children, say=_Progress(console, status), http=http).start()
             tour = Tour(layout, Issuer(url=layout.issuer, http=http), DecisionLog(layout.decisions))
@@ -63,8 +73,8 @@ def _run(console: Console, directory: Path, *, tour_only: bool) -> int:
                 status.update(f"Tour: {outcome.row.who}, {outcome.row.request}")
                 children.check()
         failed = sum(1 for outcome in outcomes if outcome.problem)
-        console.print(_table(outcomes))
-        console.print(ASSERTED, markup=False, highlight=False)
+        console.print(_table(outcomes, layout.front or "Envoy"))
+        console.print(LEFT_OUT if layout.front else ASSERTED, markup=False, highlight=False)
         _print_problems(console, outcomes, directory)
         summary = f"tour: {len(outcomes) - failed} passed, {failed} failed"
         if tour_only:
@@ -90,8 +100,8 @@ class _Progress:
         self._status.update(text)
 
 
-def _table(outcomes: list[Outcome]) -> Table:
-    table = Table(title="The tour: real requests through Envoy", title_justify="left", pad_edge=False)
+def _table(outcomes: list[Outcome], front: str = "Envoy") -> Table:
+    table = Table(title=f"The tour: real requests through {front}", title_justify="left", pad_edge=False)
     for name in ("", "who", "request", "expected", "answer", "reason", "rule"):
         table.add_column(name, overflow="fold")
     for outcome in outcomes:
@@ -123,6 +133,7 @@ def _stay(console: Console, layout: Layout, children: Children) -> None:
 
 def _guide(layout: Layout) -> str:
     token = f"curl -s -H 'content-type: application/json' -H 'accept: text/plain' {layout.issuer}/dev/token -d"
+    curl = f"curl -i --cacert {layout.certificate}" if layout.front else "curl -i"
     return f"""
 Everything stays up until Ctrl-C.
 
@@ -132,7 +143,7 @@ Sign in there with one click: Ann (viewer), Ben (user), Olga (op) and Adam (admi
 the sales team's DAGs only, Nina nothing. To be another person, log out (User, at the bottom left). Chrome, Chromium,
 Edge and Firefox keep the session's cookies without TLS on this machine; Safari does not.
 
-  the gate (Envoy) in front of Airflow   {layout.gate}
+  the gate (Envoy) in front of Airflow   {layout.gate}{_front(layout)}
   the gate for outbound calls            {layout.egress}
   the development provider               {layout.issuer}
   metrics, readiness, public keys        {layout.admin}/metrics  /readyz  /jwks.json
@@ -145,12 +156,12 @@ Try it:
 
   # a viewer lists DAGs (ann, ben, olga, adam, sam, nina have other groups)
   TOKEN=$({token} '{{"user": "ann"}}')
-  curl -i -H "authorization: Bearer $TOKEN" {layout.gate}/api/v2/dags
+  {curl} -H "authorization: Bearer $TOKEN" {layout.for_programs}/api/v2/dags
 
   # a service account triggers its own DAG
   TOKEN=$({token} '{{"client": "sales-etl"}}')
-  curl -i -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\
-    -d '{{"logical_date": null}}' {layout.gate}/api/v2/dags/sales_daily/dagRuns
+  {curl} -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \\
+    -d '{{"logical_date": null}}' {layout.for_programs}/api/v2/dags/sales_daily/dagRuns
 
   # a task calls an internal service: trigger sales_orders in Airflow, look at its logs, and at what the service saw
   curl -s http://127.0.0.1:{layout.ports.orders}/seen
@@ -162,6 +173,15 @@ Try it:
   TOKEN=$({token} '{{"client": "sales-etl", "audience": "airflow-egress"}}')
   curl -i -H "authorization: Bearer $TOKEN" {layout.orders_for_tasks}/v1/orders/7
 """
+
+
+def _front(layout: Layout) -> str:
+    if not layout.front:
+        return ""
+    return f"""
+  {layout.front + " in front of Airflow":<39}{layout.for_programs} (bearer tokens only)
+  its configuration and access log       {layout.front_folder}
+  its certificate, for curl --cacert     {layout.certificate}"""
 
 
 @contextmanager

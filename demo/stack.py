@@ -17,6 +17,8 @@ import httpx
 from demo.airflow_home import AirflowHome, Outbound
 from demo.children import Child, Children, NotReadyError
 from demo.files import Layout
+from demo.fronts import STARTS
+from demo.fronts import environment as front_environment
 
 AUTHZ = (sys.executable, "-m", "authz")
 QUICK_S = 30.0
@@ -43,7 +45,11 @@ class Stack:
         airflow.prepare()
         migrate = self.children.start("airflow-migrate", airflow.command("migrate"), environment, ends=True)
         self._start_gate()
+        if self.layout.front:
+            self._start_front()
         self._start_airflow(airflow, environment, migrate)
+        if self.layout.front:
+            self._wait(self.layout.front, f"{self.layout.for_programs}/api/v2/monitor/health", QUICK_S)
 
     def _airflow_home(self) -> AirflowHome:
         return AirflowHome(
@@ -72,18 +78,26 @@ class Stack:
         settings = ["--settings", str(layout.settings)]
         self.children.start("authz", [*AUTHZ, "serve", *settings], environment)
         self.say("Envoy: rendering its configuration, starting")
-        self._render_envoy(settings)
+        layout.envoy.write_text(self._authz("envoy", *settings))
         envoy = [envoy_binary(), "-c", str(layout.envoy), "--disable-hot-restart", "--concurrency", "1"]
         envoy += ["--file-flush-interval-msec", "200"]  # of the access log; by default ten seconds
         self.children.start("envoy", [*envoy, "--log-level", "warning"], environment)
         self._wait("authz", f"{layout.admin}/readyz", QUICK_S)
         self._wait("Envoy", f"http://127.0.0.1:{layout.ports.envoy_admin}/ready", QUICK_S)
 
-    def _render_envoy(self, settings: list[str]) -> None:
-        rendered = subprocess.run([*AUTHZ, "envoy", *settings], capture_output=True, text=True, check=False)
+    def _authz(self, command: str, *arguments: str) -> str:
+        rendered = subprocess.run([*AUTHZ, command, *arguments], capture_output=True, text=True, check=False)
         if rendered.returncode != 0:
-            raise NotReadyError(f"`authz envoy` failed:\n{rendered.stderr}")
-        self.layout.envoy.write_text(rendered.stdout)
+            raise NotReadyError(f"`authz {command}` failed:\n{rendered.stderr}")
+        return rendered.stdout
+
+    def _start_front(self) -> None:
+        """Render the other front's configuration as an operator does, and start the real server with it."""
+        layout, front = self.layout, self.layout.front
+        self.say(f"{front}: rendering its configuration, starting")
+        self._authz("front", front, "--settings", str(layout.settings), "--output", str(layout.front_folder))
+        command, environment = STARTS[front](layout.front_folder), front_environment(layout.front_folder)
+        self.children.start(front, command, environment, folder=layout.front_folder)
 
     def _start_airflow(self, airflow: AirflowHome, environment: dict[str, str], migrate: Child) -> None:
         self.children.finish(migrate, AIRFLOW_S)

@@ -6,6 +6,7 @@ from the decision log by the decision's id, never taken from the answer itself.
 
 import http.client
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
-from demo.files import Ports
 
 LOG_WAIT_S = 3.0
 POLL_S = 0.05
@@ -24,7 +23,7 @@ DECISION_HEADER = "x-authz-decision"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request of the tour."""
+    """One request of the tour; `tls`: how the server is trusted, None without TLS."""
 
     port: int
     method: str = "GET"
@@ -34,6 +33,7 @@ class Asked:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     raw: bytes | None = None
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,12 @@ class Answer:
 
 def ask(asked: Asked) -> Answer:
     """Send one request."""
-    connection = http.client.HTTPConnection("127.0.0.1", asked.port, timeout=REQUEST_TIMEOUT_S)
+    address = ("127.0.0.1", asked.port)
+    connection = (
+        http.client.HTTPSConnection(*address, timeout=REQUEST_TIMEOUT_S, context=asked.tls)
+        if asked.tls
+        else http.client.HTTPConnection(*address, timeout=REQUEST_TIMEOUT_S)
+    )
     try:
         connection.putrequest(asked.method, asked.target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("host", asked.host or f"127.0.0.1:{asked.port}")
@@ -86,14 +91,15 @@ def ask(asked: Asked) -> Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asker:
-    """Asks the gate as different callers, with their tokens."""
+    """Asks the gate as different callers, with their tokens, at `port`: that of Envoy or of another front."""
 
-    ports: Ports
+    port: int
     issuer: "Issuer"
+    tls: ssl.SSLContext | None = None
 
     def gate(self, target: str, *, token: str = "", method: str = "GET", **more: Any) -> Answer:
         """Ask with the given token."""
-        return ask(Asked(port=self.ports.gate, method=method, target=target, token=token, **more))
+        return ask(Asked(port=self.port, method=method, target=target, token=token, tls=self.tls, **more))
 
     def person(self, login: str, target: str, **more: Any) -> Answer:
         """Ask as a person."""

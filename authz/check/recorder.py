@@ -11,6 +11,7 @@ the request's token, which is the one that was verified.
 from collections.abc import Mapping, Sized
 from typing import Final, Protocol, cast
 
+from authz.authn.asked import AskedSession
 from authz.authn.sessions import Session, groups_in
 from authz.authn.token_headers import shown_token
 from authz.check.check_record import CheckRecord
@@ -175,6 +176,8 @@ class Recorder:
             _add_grants(shared, identity)
         if claims.break_glass:
             shared["break_glass"] = claims.break_glass
+        if isinstance(check.account, AskedSession):
+            shared["stated_by"] = check.account.stated_by
         if check.policy is not None and check.policy.ended_in_part:
             shared["since"] = moment_text(check.policy.since)
         if check.shadow is not None:

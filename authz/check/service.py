@@ -184,7 +184,7 @@ class Service:
             except DeniedError as error:
                 return self._refused(check, policy, error)
         check.identity, check.account = identity, session.account
-        if decision.operation in _OF_SESSIONS and isinstance(session, Session):
+        if decision.operation in _OF_SESSIONS and type(session) is Session:  # a question ends no session
             return self._sign_in_or_out(http, check, session, decision)
         # Preparing for a second time pays only for those who come a second time; without a salt it may be another then.
         if session.used and (privacy is None or (check.redactor is not None and check.redactor.is_whole)):

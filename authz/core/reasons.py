@@ -62,6 +62,7 @@ class Reason(StrEnum):
     RUN_OTHER_TRY = "run_other_try"
     RUN_OTHER_MAP_INDEX = "run_other_map_index"
     RUN_ENDED = "run_ended"
+    SUBJECT_UNPROVEN = "subject_unproven"
     # 503: we cannot answer now, and never answer "allow" for it
     NOT_READY = "not_ready"
     KEYS_UNAVAILABLE = "keys_unavailable"
@@ -219,6 +220,9 @@ ANSWERS: Mapping[Reason, Answer] = MappingProxyType(
             "run_other_map_index", "The task token is that of another map index of the task."
         ),
         Reason.RUN_ENDED: _forbidden("run_ended", "The task is not running: it has ended, or was cleared."),
+        Reason.SUBJECT_UNPROVEN: _forbidden(
+            "subject_unproven", "A question over AuthZEN names a subject that neither its token nor its client proves."
+        ),
         Reason.NOT_READY: _unavailable("unavailable", "The policy or the keys are not loaded yet."),
         Reason.KEYS_UNAVAILABLE: _unavailable("unavailable", "The issuer's keys could not be fetched or are too old."),
         Reason.AUDIT_UNAVAILABLE: _unavailable("unavailable", "The decision could not be recorded."),

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from authz.core.http_answer import HttpAnswer
 from authz.engine import fastcgi_records as fcgi
 from authz.engine.fastcgi_records import ProtocolStatus, Record, RecordError, Role, Type
-from authz.engine.front_connection import FrontConnection, Shared
+from authz.engine.front_connection import UNAVAILABLE, FrontConnection, Shared
 
 _VALUES: Final = {b"FCGI_MAX_CONNS": b"1024", b"FCGI_MAX_REQS": b"1024", b"FCGI_MPXS_CONNS": b"0"}  # §4.1
 
@@ -61,7 +61,7 @@ class FastCgiConnection(FrontConnection):
         elif one.type == Type.PARAMS and not self._asked:
             self._param(one.content)
         elif one.type == Type.ABORT_REQUEST:
-            self._finish(HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, {}, b""))
+            self._finish(UNAVAILABLE)
         elif one.type not in {Type.STDIN, Type.DATA}:
             raise RecordError
         elif one.content:
@@ -81,11 +81,11 @@ class FastCgiConnection(FrontConnection):
         if one.request == self._request:
             raise RecordError
         if self._request:
-            self._send(one.request, HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, {}, b""), ProtocolStatus.CANT_MPX_CONN)
+            self._send(one.request, UNAVAILABLE, ProtocolStatus.CANT_MPX_CONN)
             return
         self._request, self._lasts = one.request, bool(flags & fcgi.KEEP_CONN)
         if role != Role.AUTHORIZER:
-            self._finish(HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, {}, b""), ProtocolStatus.UNKNOWN_ROLE)
+            self._finish(UNAVAILABLE, ProtocolStatus.UNKNOWN_ROLE)
 
     def _param(self, content: bytes) -> None:
         """Take a part of the variables; after the last, empty one: ask."""

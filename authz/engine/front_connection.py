@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from http import HTTPStatus
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from authz.core.http_answer import HttpAnswer
 from authz.core.parked import Parked
@@ -19,6 +20,13 @@ from authz.engine.waiting_checks import WaitingChecks
 
 log = logging.getLogger(__name__)
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+Conversation = Generator[bytes, bytes, HttpAnswer]
+"""Yields messages of checks, is sent their answers, and returns the answer to the front."""
+
+UNAVAILABLE: Final = HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, {}, b"")
+_NO_ANSWER: Final[bytes | Parked] = b""
 _REQUEST_S: Final = 10.0  # from the first byte of a request to its last
 _IDLE_S: Final = 75.0  # longer than fronts keep connections that they do not use: nginx 60
 
@@ -43,11 +51,26 @@ class Routes(Protocol):
         ...
 
 
+class Api(Protocol):
+    """Questions with a body, at paths of their own; `authz.check.wire.over_authzen.AuthZen`."""
+
+    def takes_body(self, target: bytes) -> bool:
+        """Whether a request with this target may have one."""
+        ...
+
+    def converse(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> Conversation | None:
+        """The conversation about a request; None if there is nothing at this target."""
+        ...
+
+
 class Shared(NamedTuple):
     """What the connections of an engine share.
 
-    `most_head` is the longest head of a request in bytes. `health` says whether the gate is ready, `ending` whether the
-    engine stops. `connections` are those that are open, and `gone` is set when the last one has ended.
+    `most_head` is the longest head of a request in bytes, and the longest body. `health` says whether the gate is
+    ready, `ending` whether the engine stops. `connections` are those that are open, and `gone` is set when the last one
+    has ended. `api` has the questions with a body, if there are any.
     """
 
     handler: Handler
@@ -58,6 +81,7 @@ class Shared(NamedTuple):
     ending: Callable[[], bool]
     connections: "set[FrontConnection]"
     gone: asyncio.Event
+    api: Api | None
 
 
 class FrontConnection(asyncio.Protocol, ABC):
@@ -67,7 +91,7 @@ class FrontConnection(asyncio.Protocol, ABC):
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._started, self._silent_since = 0.0, self._loop.time()
-        self._waits: asyncio.Task[None] | None = None
+        self._waits: asyncio.Task[Any] | None = None
         self._refused = self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -111,19 +135,19 @@ class FrontConnection(asyncio.Protocol, ABC):
 
     def _check(self, message: bytes, said: Callable[[bytes], None]) -> None:
         """Ask the gate; `said` gets its answer, now or when it has come."""
-        answer = self._checked(message)
+        answer = _done("a check", self._shared.handler.check, message, _NO_ANSWER)
         if isinstance(answer, Parked):
-            self._waits = self._loop.create_task(self._wait(answer, said))
+            self._await(self._shared.waiting.answer(answer, float("inf")), said, b"")
         else:
             said(answer)
 
     def _made(self, make: Callable[[bytes], HttpAnswer], answer: bytes) -> HttpAnswer:
         """The answer to the front."""
-        try:
-            return make(answer)
-        except Exception as error:  # noqa: BLE001 the codec never raises; if it did, the front gets no allow
-            log.critical("internal error in an answer: %s", type(error).__name__)
-            return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, {}, b"")
+        return _done("an answer", make, answer, UNAVAILABLE)
+
+    def _converse(self, conversation: Conversation, said: Callable[[HttpAnswer], None]) -> None:
+        """Have a conversation; `said` gets its end."""
+        self._await(self._conversed(conversation), said, UNAVAILABLE)
 
     def _go_on(self) -> None:
         """A check that waited was answered."""
@@ -138,22 +162,28 @@ class FrontConnection(asyncio.Protocol, ABC):
 
     # Ours.
 
-    def _checked(self, message: bytes) -> bytes | Parked:
-        try:
-            return self._shared.handler.check(message)
-        except Exception as error:  # noqa: BLE001 the service never raises; if it did, the front gets no allow
-            log.critical("internal error in a check: %s", type(error).__name__)
-            return b""
+    def _await(self, coming: Coroutine[Any, Any, _Out], said: Callable[[_Out], None], failed: _Out) -> None:
+        self._waits = self._loop.create_task(coming)
+        self._waits.add_done_callback(partial(self._came, said, failed))
 
-    async def _wait(self, parked: Parked, said: Callable[[bytes], None]) -> None:
-        try:
-            answer = await self._shared.waiting.answer(parked, float("inf"))
-        except Exception as error:  # noqa: BLE001 see above
-            log.critical("internal error in a check that waited: %s", type(error).__name__)
-            answer = b""
+    def _came(self, said: Callable[[_Out], None], failed: _Out, task: asyncio.Task[_Out]) -> None:
+        if task.cancelled() or task is not self._waits:
+            return
         self._waits = None
-        said(answer)
+        said(_done("a check that waited", asyncio.Task.result, task, failed))
         self._go_on()
+
+    async def _conversed(self, conversation: Conversation) -> HttpAnswer:
+        """One check after the other. All together wait no longer than one may, and others are answered in between."""
+        until = self._loop.time() + self._shared.waiting.longest
+        step = _step(conversation, None)
+        while not isinstance(step, HttpAnswer):
+            answer = self._shared.handler.check(step)
+            if isinstance(answer, Parked):
+                answer = await self._shared.waiting.answer(answer, until - self._loop.time())
+            await asyncio.sleep(0)
+            step = _step(conversation, answer)
+        return step
 
     def _look(self) -> None:
         """End a connection that is silent for too long, or whose request does not end."""
@@ -166,3 +196,20 @@ class FrontConnection(asyncio.Protocol, ABC):
             self._close()
         with contextlib.suppress(RuntimeError):
             self._timer = self._loop.call_later(_REQUEST_S / 2, self._look)
+
+
+def _done(doing: str, do: Callable[[_In], _Out], argument: _In, failed: _Out) -> _Out:
+    """The result; `failed` where our code has failed, which is never an allow."""
+    try:
+        return do(argument)
+    except Exception as error:  # noqa: BLE001 service and codec never raise; if they did, the front gets no allow
+        log.critical("internal error in %s: %s", doing, type(error).__name__)
+        return failed
+
+
+def _step(conversation: Conversation, answer: bytes | None) -> bytes | HttpAnswer:
+    """The next message, or the end; `answer` is that to the last message, None before the first."""
+    try:
+        return next(conversation) if answer is None else conversation.send(answer)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from typing import Final
 
 from authz.engine.contract import EngineOptions, Handler, Load, TlsFiles
 from authz.engine.fastcgi_connection import FastCgiConnection, ParamsRoute
-from authz.engine.front_connection import FrontConnection, Routes, Shared
+from authz.engine.front_connection import Api, FrontConnection, Routes, Shared
 from authz.engine.http_connection import HttpConnection
 from authz.engine.waiting_checks import WaitingChecks
 from authz.system.listening import clear_the_way
@@ -27,7 +27,7 @@ class HttpEngine:
     """HTTP/1.1 behind the engine's contract; a message is that of `Routes`.
 
     `most_head` is the longest head of a request, in bytes. `fastcgi` are the addresses where FastCGI servers ask, each
-    with what its requests are about.
+    with what its requests are about. `api` are questions with a body.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class HttpEngine:
         routes: Routes,
         most_head: int,
         fastcgi: Sequence[tuple[str, ParamsRoute]] = (),
+        api: Api | None = None,
     ) -> None:
-        self._fastcgi = fastcgi
+        self._fastcgi, self._api = fastcgi, api
         self._options, self._routes, self._most_head = options, routes, most_head
         self._waiting = WaitingChecks(handler, options, load)
         self._handler = handler
@@ -76,6 +77,7 @@ class HttpEngine:
             lambda: self._stopping,
             self._connections,
             self._gone,
+            self._api,
         )
         tls = _tls(self._options.tls) if self._options.tls is not None else None
         over_http = partial(self._connection, partial(HttpConnection, shared))

@@ -1,8 +1,8 @@
 """One connection of a front: bytes in, checks answered in their order, bytes out.
 
-Law: what is no HTTP/1.1 request without a body is refused, and the connection ends: a request that two parsers read
-differently is not answered. Answers have the order of the requests. What one connection may hold and how long it may
-be silent is bounded; nothing here waits.
+Law: what is no HTTP/1.1 request is refused, and the connection ends: a request that two parsers read differently is not
+answered. A check has no body; only the targets of `Api` take one, of a known length. Answers have the order of the
+requests. What one connection may hold and how long it may be silent is bounded; nothing here waits.
 The parser is Node's (llhttp, by httptools): uvicorn and aiohttp hand out a target that was split and decoded, and the
 target has to be evaluated byte by byte. A server around them would also cost twice the check (docs/performance.md).
 """
@@ -23,6 +23,7 @@ _LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".en
 _NOTHING: Final = (b"", b"0")
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _BESIDE: Final = 4  # bytes of a line that are neither name nor value
+_DIGITS: Final = 9  # of a length
 _LAST: Final = "connection: close\r\n"
 
 
@@ -33,6 +34,8 @@ class HttpConnection(FrontConnection):
         super().__init__(shared)
         self._parser = httptools.HttpRequestParser(self)
         self._target, self._headers = b"", list[tuple[bytes, bytes]]()
+        self._body: bytearray | None = None
+        self._most = shared.most_head  # bytes of this request, with a body that it may have
         self._size = self._head = 0  # of its parts that are complete, and of all that has come
         self._queue: deque[tuple[Callable[[], None], bool]] = deque()
 
@@ -50,7 +53,7 @@ class HttpConnection(FrontConnection):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._refuse(HTTPStatus.BAD_REQUEST)
-        if self._head > self._shared.most_head:
+        if self._head > self._most:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def resume_writing(self) -> None:
@@ -81,9 +84,12 @@ class HttpConnection(FrontConnection):
         if self._size > self._shared.most_head:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
-    def on_body(self, _part: bytes) -> None:
-        """It has a body, which no question has."""
-        self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    def on_body(self, part: bytes) -> None:
+        """A part of its body."""
+        if self._body is None:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif not self._refused:
+            self._body += part
 
     def on_headers_complete(self) -> None:
         """Refuse a body before it comes: a front that sends its length and not the body would wait for ever."""
@@ -91,7 +97,7 @@ class HttpConnection(FrontConnection):
             self._refuse(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
         for name, value in self._headers:
             if name == b"transfer-encoding" or (name == b"content-length" and value not in _NOTHING):
-                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                self._expect_body(name, value)
 
     def on_message_complete(self) -> None:
         """Answer, unless others are to be answered first."""
@@ -100,20 +106,37 @@ class HttpConnection(FrontConnection):
         self._head, self._started, self._silent_since = 0, 0.0, self._loop.time()
         if self._refused:
             return
+        body = self._body
+        if body is not None:
+            self._body, self._most = None, self._shared.most_head
 
         def ask() -> None:
-            self._ask(method, target, headers, lasts=lasts)
+            self._ask(method, target, headers, body, lasts=lasts)
 
         if self._waits is None and not self._queue:
             ask()
             return
         self._queue.append((ask, lasts))
-        if len(self._queue) > _MOST_QUEUED:
+        if len(self._queue) > _MOST_QUEUED or body is not None:
             self._transport.pause_reading()
 
     # Ours.
 
-    def _ask(self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, lasts: bool) -> None:
+    def _expect_body(self, name: bytes, value: bytes) -> None:
+        """Refuse it, unless the target takes one of this length."""
+        api = self._shared.api
+        if api is None or not api.takes_body(self._target):
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif name != b"content-length" or not value.isdigit():
+            self._refuse(HTTPStatus.LENGTH_REQUIRED)
+        elif len(value) > _DIGITS or int(value) > self._shared.most_head:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        else:
+            self._body, self._most = bytearray(), self._shared.most_head + int(value)
+
+    def _ask(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytearray | None, *, lasts: bool
+    ) -> None:
         if target == HEALTH:
             ready = self._shared.health()
             status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
@@ -121,7 +144,7 @@ class HttpConnection(FrontConnection):
             return
         found = self._shared.routes.find(target)
         if found is None:
-            self._send(HttpAnswer(HTTPStatus.NOT_FOUND, {}, b""), method, lasts=lasts)
+            self._ask_api(method, target, headers, bytes(body or b""), lasts=lasts)
             return
         route, asked = found
         message = route.message(method, asked, headers)
@@ -129,6 +152,16 @@ class HttpConnection(FrontConnection):
             self._send(HttpAnswer(HTTPStatus.BAD_REQUEST, {}, b""), method, lasts=False)
             return
         self._check(message, lambda answer: self._send(self._made(route.answer, answer), method, lasts=lasts))
+
+    def _ask_api(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytes, *, lasts: bool
+    ) -> None:
+        api = self._shared.api
+        conversation = api.converse(method, target, headers, body) if api is not None else None
+        if conversation is None:
+            self._send(HttpAnswer(HTTPStatus.NOT_FOUND, {}, b""), method, lasts=lasts)
+        else:
+            self._converse(conversation, lambda answer: self._send(answer, method, lasts=lasts))
 
     def _go_on(self) -> None:
         while self._queue and self._waits is None and not self._refused:

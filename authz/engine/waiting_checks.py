@@ -19,6 +19,11 @@ class WaitingChecks:
     def __init__(self, handler: Handler, options: EngineOptions, load: Load) -> None:
         self._handler, self._options, self._load = handler, options, load
 
+    @property
+    def longest(self) -> float:
+        """Seconds that one check may wait."""
+        return self._options.max_wait
+
     async def answer(self, parked: Parked, longest: float) -> bytes:
         """The check's answer, after at most `longest` seconds of waiting.
 

@@ -37,7 +37,7 @@ def access_token(store: Store) -> str:
 
 
 def _renewed(login: Login) -> Tokens:
-    """New tokens for the refresh token (RFC 6749 §6)."""
+    """New tokens for the refresh token (RFC 6749 §6), for the same person (OpenID Connect Core §12.2)."""
     client, old = login.client, login.tokens
     provider = Provider(client.issuer)
     metadata = provider.metadata()
@@ -47,7 +47,14 @@ def _renewed(login: Login) -> Tokens:
     except RefusedError as error:
         raise LoginError(f"the login cannot be renewed ({error.code}): run `authz login`") from None
     new = read_answer(answer, metadata, client, now=time.time())
-    return replace(new, refresh=new.refresh or old.refresh, person=new.person or old.person)
+    if old.subject and new.subject and new.subject != old.subject:
+        raise LoginError("the renewed token is another person's: nothing was kept. Run `authz login`")
+    return replace(
+        new,
+        refresh=new.refresh or old.refresh,
+        subject=new.subject or old.subject,
+        person=new.person or old.person,
+    )
 
 
 def end(store: Store) -> str:

@@ -52,12 +52,13 @@ class Client:
 class Tokens:
     """The tokens of one login; "" for one that there is not. `ends`: of the access token, since the epoch; 0: unknown.
 
-    `person` is the name that the ID token has for its subject, "" without one.
+    `subject` is the ID token's `sub`, `person` the name that it has for them; "" without an ID token.
     """
 
     access: str = field(repr=False)
     refresh: str = field(default="", repr=False)
     ends: int = 0
+    subject: str = ""
     person: str = ""
 
 
@@ -78,13 +79,14 @@ def read_answer(
     text = answer.get("id_token", "")
     if not isinstance(text, str) or (nonce is not None and not text and "openid" in client.scope.split()):
         raise LoginError("the token endpoint gives no ID token, though the scope has `openid`")
-    person = _person(text, metadata, client, now=now, nonce=nonce) if text else ""
+    subject, person = _person(text, metadata, client, now=now, nonce=nonce) if text else ("", "")
     seconds = answer.get("expires_in")
     known = isinstance(seconds, int) and not isinstance(seconds, bool) and 0 < seconds < _LONGEST_LIFE_S
     return Tokens(
         access=access,
         refresh=_token(answer, "refresh_token", _REFRESH),
         ends=int(now + seconds) if known and isinstance(seconds, int) else 0,
+        subject=subject,
         person=person,
     )
 
@@ -98,8 +100,8 @@ def _token(answer: Mapping[str, Any], name: str, form: re.Pattern[str]) -> str:
     return value
 
 
-def _person(text: str, metadata: Metadata, client: Client, *, now: float, nonce: str | None) -> str:
-    """The name of the ID token's subject.
+def _person(text: str, metadata: Metadata, client: Client, *, now: float, nonce: str | None) -> tuple[str, str]:
+    """The ID token's subject, and the name that it has for them.
 
     Raises:
         LoginError: the ID token is not good, or for another login.
@@ -127,4 +129,4 @@ def _person(text: str, metadata: Metadata, client: Client, *, now: float, nonce:
     said = parsed.payload.get("nonce")
     if nonce is not None and not (isinstance(said, str) and hmac.compare_digest(said.encode(), nonce.encode())):
         raise LoginError("the ID token is for another login: its nonce is not ours. Nothing was kept")
-    return claims.username
+    return claims.subject, claims.username

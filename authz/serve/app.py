@@ -23,6 +23,7 @@ from authz.core.assertion import SigningKey
 from authz.core.cases import Suite
 from authz.core.documents.yaml_document import MAX_BYTES
 from authz.core.errors import Problem
+from authz.core.model import HttpRequest
 from authz.core.policy import Policy
 from authz.core.revocation import Revoked
 from authz.keys import Fetcher, KeyStore, SystemClock
@@ -36,7 +37,7 @@ from authz.ops.policy_file import PolicyFile
 from authz.ops.readiness_log import ReadinessLog
 from authz.serve.backchannel import backchannel_of
 from authz.serve.decision_log import LogParts
-from authz.serve.engines import engine_of
+from authz.serve.engines import asking, engine_of
 from authz.serve.grants import GrantParts
 from authz.serve.issuer_keys import fetcher_of, options_of, state_of
 from authz.serve.policy_warnings import PolicyWarnings
@@ -103,7 +104,7 @@ class App:
         file = Path(settings.revocation.file) if settings.revocation.file else None
         self.revoker = Revoker(revoked, file, self.clock, self.log.enter_revocation if lints else None)
         self.grants = self._grants(revoked, announces=lints)
-        authenticator = self._authenticator(revoked)
+        authenticator, parse = self._readers(revoked, over_http=over_http)
         self.runs = self._runs(signing_keys, authenticator, replays)
         self.service = Service(
             snapshot=self._snapshot,
@@ -121,7 +122,7 @@ class App:
             privacy=self.log.privacy,
             shadow=self.shadow.service,
             alarm=Alarm(self.metrics.break_glass),
-            parse=self.tracing.parse,
+            parse=parse,
         )
         self.engine = engine_of(settings, self.log.durable(self.service), self.metrics, over_http=over_http)
         named_files = NamedFiles(Path(settings.policy))
@@ -239,15 +240,18 @@ class App:
         self._ending = True
         self.engine.stop()
 
-    def _authenticator(self, revoked: Revoked) -> Authenticator:
+    def _readers(self, revoked: Revoked, *, over_http: bool) -> tuple[Authenticator, Callable[[bytes], HttpRequest]]:
+        """What reads credentials, and what reads messages."""
+        make, parse = asking(self.settings, self.tracing.parse, over_http=over_http)
         limits = self.settings.limits
-        return Authenticator(
+        authenticator = make(
             capacity=limits.cached_tokens,
             max_token_bytes=limits.token_bytes,
             count=self.metrics.token_cache,
             revoked=revoked,
             granted=self.grants.granted,
         )
+        return authenticator, parse
 
     def _grants(self, revoked: Revoked, *, announces: bool) -> GrantParts:
         return GrantParts(

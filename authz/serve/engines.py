@@ -3,14 +3,23 @@
 Law: one place reads the settings for an engine; what is served is the same for both.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from authz.authn.sessions import Authenticator
 from authz.check.wire import over_fastcgi
 from authz.check.wire.over_http import Route, Routes
 from authz.core import edge
+from authz.core.model import HttpRequest
 from authz.engine import Engine, EngineOptions, Handler, TlsFiles
 from authz.engine.choose import choose
 from authz.ops.metrics import Metrics
 from authz.settings import Settings
-from authz.settings.http_check import Audience, HttpCheck
+from authz.settings.http_check import Audience, AuthZen, HttpCheck
+
+if TYPE_CHECKING:
+    from authz.check.wire.over_authzen import AuthZen as Api
 
 
 def engine_of(settings: Settings, handler: Handler, metrics: Metrics, *, over_http: bool = False) -> Engine:
@@ -32,6 +41,7 @@ def engine_of(settings: Settings, handler: Handler, metrics: Metrics, *, over_ht
         routes=http_routes(section),
         most_head=most_head,
         fastcgi=fastcgi_routes(section),
+        api=_authzen(section, section.authzen) if section.authzen is not None else None,
     )
 
 
@@ -52,13 +62,36 @@ def engine_options(settings: Settings, *, over_http: bool = False) -> EngineOpti
 
 def http_routes(section: HttpCheck) -> Routes:
     """What fronts may ask about."""
+    return Routes(_routes(section))
+
+
+def _routes(section: HttpCheck) -> dict[str, Route]:
     header = (section.client_address or "").encode()
-    return Routes(
-        {
-            one.name: Route(_extensions(one), simple=one.statuses == "simple", client_address=header)
-            for one in section.audiences
-        }
-    )
+    return {
+        one.name: Route(_extensions(one), simple=one.statuses == "simple", client_address=header)
+        for one in section.audiences
+    }
+
+
+def _authzen(section: HttpCheck, authzen: AuthZen) -> "Api":
+    from authz.check.wire.over_authzen import AuthZen as Api  # noqa: PLC0415 few gates have it
+
+    routes = _routes(section)
+    return Api({name: routes[name] for name in authzen.audiences}, authzen.url or "")
+
+
+def asking(
+    settings: Settings, parse: Callable[[bytes], HttpRequest], *, over_http: bool
+) -> tuple[Callable[..., Authenticator], Callable[[bytes], HttpRequest]]:
+    """What makes the authenticator, and what reads messages; AuthZEN's questions need others than checks."""
+    section = settings.http_check
+    if not over_http or section is None or section.authzen is None:
+        return Authenticator, parse
+    from authz.authn.asked import AskingAuthenticator  # noqa: PLC0415 few gates have it
+    from authz.check.wire.over_authzen import parse_with  # noqa: PLC0415
+
+    clients = {(one.issuer, one.subject): one.name for one in section.authzen.decision_clients}
+    return partial(AskingAuthenticator, clients), parse_with(parse)
 
 
 def fastcgi_routes(section: HttpCheck) -> list[tuple[str, over_fastcgi.ParamsRoute]]:

@@ -26,10 +26,8 @@ from authz.settings.sections import (
     Places,
     Section,
     duplicates,
-    host_of,
-    name_over_tls,
-    needs_tls,
 )
+from authz.settings.to_airflow import ToAirflow
 
 SHORTEST_CHECK: Final = 0.05
 
@@ -45,7 +43,7 @@ def _admin(text: str) -> str:
     return text
 
 
-class Execution(Section):
+class Execution(ToAirflow, Section):
     """Envoy's listener for workers, in front of Airflow's execution API."""
 
     listen: ListenAddress = Field(
@@ -58,22 +56,9 @@ class Execution(Section):
     idle_timeout: IdleTimeout = 300.0
     longest_stream: LongestStream = 3600.0
 
-    @property
-    def server_name(self) -> str:
-        """The name that its certificate must carry."""
-        return self.tls_name or host_of(self.address[0])
-
-    @property
-    def authority(self) -> str:
-        """The CA bundle by which its certificate is verified."""
-        return self.tls_ca or SYSTEM_CA
-
     def disagreements(self) -> Iterator[Disagreement]:
         """TLS options without TLS, and an Airflow that is Envoy itself."""
-        if not self.tls:
-            yield from needs_tls(self, "tls_ca", "tls_name")
-        else:
-            yield from name_over_tls(self.tls_name, self.address)
+        yield from self.about_tls()
         for position, address in enumerate(self.address):
             if same_place(address, self.listen):
                 yield Disagreement(

@@ -12,7 +12,6 @@ from authz.core.addresses import same_place
 from authz.core.documents.quantities import Size
 from authz.settings.named_files import Authority, WrittenFile
 from authz.settings.sections import (
-    SYSTEM_CA,
     Disagreement,
     IdleTimeout,
     ListenAddress,
@@ -20,13 +19,11 @@ from authz.settings.sections import (
     Section,
     ServiceName,
     Tls,
-    host_of,
-    name_over_tls,
-    needs_tls,
 )
+from authz.settings.to_airflow import ToAirflow
 
 
-class Airflow(Section):
+class Airflow(ToAirflow, Section):
     """The Airflow behind a front."""
 
     address: Places = Field(description="host:port of Airflow's API server, or a list of them")
@@ -34,22 +31,9 @@ class Airflow(Section):
     tls_ca: Authority | None = Field(None, description="authority of its certificate, PEM; default: the system's")
     tls_name: str | None = Field(None, description="name in its certificate; default: the host of `address`")
 
-    @property
-    def server_name(self) -> str:
-        """The name that its certificate must carry."""
-        return self.tls_name or host_of(self.address[0])
-
-    @property
-    def authority(self) -> str:
-        """The CA bundle by which its certificate is verified."""
-        return self.tls_ca or SYSTEM_CA
-
     def disagreements(self) -> Iterator[Disagreement]:
         """TLS options without TLS."""
-        if not self.tls:
-            yield from needs_tls(self, "tls_ca", "tls_name")
-        else:
-            yield from name_over_tls(self.tls_name, self.address)
+        yield from self.about_tls()
 
 
 class Front(Section):

@@ -14,6 +14,7 @@ from authz.core.addresses import shown
 from authz.core.documents.wording import Mistake
 from authz.core.model import Plane
 from authz.settings.sections import Address, BasePath, Disagreement, Section, ServiceName, Tls, duplicates
+from authz.settings.urls import PublicUrl
 
 _HEADER: Final = re.compile(r"[a-z0-9-]{1,64}")
 _NOT_THE_ADDRESS: Final = frozenset({"authorization", "cookie", "host", "content-length", "transfer-encoding"})
@@ -71,6 +72,42 @@ class FastCgi(Section):
     audience: ServiceName = Field(description="`name` of one of `audiences`, inbound: what every request here is about")
 
 
+class DecisionClient(Section):
+    """A service that may state who the subject of a question is."""
+
+    name: ServiceName = Field(description="name in the record: `stated_by`")
+    issuer: str = Field(min_length=1, description="`iss` of its tokens")
+    subject: str = Field(
+        min_length=1,
+        description="`sub` of its tokens; its client id would not do: tokens of people have it too",
+    )
+
+
+class AuthZen(Section):
+    """AuthZEN 1.0: decisions in JSON, for any client."""
+
+    audiences: tuple[ServiceName, ...] = Field(
+        min_length=1, description="`name` of those `audiences` that may be asked about"
+    )
+    url: PublicUrl | None = Field(
+        None, description="https origin where clients reach this; without it there is no metadata to discover"
+    )
+    decision_clients: tuple[DecisionClient, ...] = Field(
+        (), description="clients that may ask about others than themselves without a token of theirs"
+    )
+
+    def disagreements(self) -> Iterator[Disagreement]:
+        """Duplicates, and metadata that AuthZEN forbids."""
+        yield from duplicates([(("audiences", at), name) for at, name in enumerate(self.audiences)], "audience")
+        clients = [*enumerate(self.decision_clients)]
+        yield from duplicates([(("decision_clients", at, "name"), one.name) for at, one in clients], "name")
+        tokens = [(("decision_clients", at, "subject"), f"{one.issuer} {one.subject}") for at, one in clients]
+        yield from duplicates(tokens, "subject")
+        if self.url and not (self.url.startswith("https://") and not self.url.endswith("/")):
+            text = "the identifier of a decision point is an https URL (AuthZEN 1.0 §9.1.1), here without a path"
+            yield Disagreement(("url",), text, "write it as https://authz.example.com")
+
+
 class HttpCheck(Section):
     """Checks over HTTP, for fronts other than Envoy."""
 
@@ -86,12 +123,14 @@ class HttpCheck(Section):
         " only over Unix sockets or with `tls.client_ca`",
     )
     audiences: tuple[Audience, ...] = Field(min_length=1, description="what fronts ask about")
+    authzen: AuthZen | None = Field(None, description="AuthZEN 1.0 on `listen`")
 
     def disagreements(self) -> Iterator[Disagreement]:
         """Duplicates, and an address of the caller that anyone on this machine could make up."""
         yield from duplicates([(("audiences", at, "name"), one.name) for at, one in enumerate(self.audiences)], "name")
         yield from self._asked_somewhere()
         yield from self._fastcgi_is_inbound()
+        yield from self._authzen_is_about_audiences()
         trusted = self.tls is not None and self.tls.client_ca is not None
         if self.client_address and not trusted and not all(one.startswith("unix:") for one in self.listen):
             yield Disagreement(
@@ -106,7 +145,7 @@ class HttpCheck(Section):
             return
         if not self.fastcgi:
             yield Disagreement((), "no address where fronts could ask", "set `listen` or `fastcgi`", (("listen",),))
-        for key in ("tls", "client_address"):
+        for key in ("tls", "client_address", "authzen"):
             if getattr(self, key):
                 yield Disagreement((key,), f"`{key}` has no effect without `listen`", "remove it", (("listen",),))
 
@@ -122,3 +161,10 @@ class HttpCheck(Section):
             else:
                 continue
             yield Disagreement(("fastcgi", at, "audience"), text, hint, (("audiences",),))
+
+    def _authzen_is_about_audiences(self) -> Iterator[Disagreement]:
+        names = {one.name for one in self.audiences}
+        for at, name in enumerate(self.authzen.audiences if self.authzen is not None else ()):
+            if name not in names:
+                loc = ("authzen", "audiences", at)
+                yield Disagreement(loc, f"{name!r}: no such audience", "name one of `audiences`", (("audiences",),))

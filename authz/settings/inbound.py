@@ -15,7 +15,6 @@ from authz.core.documents.wording import Mistake
 from authz.settings.login import Login
 from authz.settings.named_files import Authority
 from authz.settings.sections import (
-    SYSTEM_CA,
     BasePath,
     Disagreement,
     HealthPath,
@@ -27,10 +26,8 @@ from authz.settings.sections import (
     ServiceName,
     Tls,
     duplicates,
-    host_of,
-    name_over_tls,
-    needs_tls,
 )
+from authz.settings.to_airflow import ToAirflow
 
 _MOST_HOPS: Final = 16
 _DOMAIN: Final = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
@@ -52,7 +49,7 @@ def _authority(text: str) -> str:
     return text
 
 
-class Upstream(Section):
+class Upstream(ToAirflow, Section):
     """One Airflow behind Envoy."""
 
     name: ServiceName = Field(description="name of the Envoy cluster")
@@ -80,22 +77,9 @@ class Upstream(Section):
     )
     websockets: bool = Field(False, description="let WebSockets through; each is evaluated once, when it begins")
 
-    @property
-    def server_name(self) -> str:
-        """The name that its certificate must carry."""
-        return self.tls_name or host_of(self.address[0])
-
-    @property
-    def authority(self) -> str:
-        """The CA bundle by which its certificate is verified."""
-        return self.tls_ca or SYSTEM_CA
-
     def disagreements(self) -> Iterator[Disagreement]:
         """TLS options without TLS, and `narrows_dags` without an audience."""
-        if not self.tls:
-            yield from needs_tls(self, "tls_ca", "tls_name")
-        else:
-            yield from name_over_tls(self.tls_name, self.address)
+        yield from self.about_tls()
         if self.narrows_dags and not self.audience:
             yield Disagreement(
                 ("narrows_dags",),

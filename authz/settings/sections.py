@@ -199,7 +199,7 @@ class Tls(Section):
     client_ca: Authority | None = Field(None, description="only clients with a certificate of this authority (mTLS)")
 
 
-def needs_tls(section: BaseModel, *keys: str) -> Iterator[Disagreement]:
+def needs_tls(section: object, *keys: str) -> Iterator[Disagreement]:
     """TLS options without TLS: they would have no effect, and the connection would be plaintext."""
     for key in keys:
         if getattr(section, key) is not None:

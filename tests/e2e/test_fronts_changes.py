@@ -10,8 +10,9 @@ import pytest
 
 from authz.core.edge import ASSERTION, DECISION
 from authz.fronts.render import OVER_FASTCGI
+from demo.fronts import STARTS
 from tests.e2e.certificates import Authority
-from tests.e2e.front_site import HOST, KEY, OVER_TCP, STARTS, FrontSite
+from tests.e2e.front_site import HOST, KEY, OVER_TCP, FrontSite
 from tests.e2e.raw_http import Connection, request
 from tests.support.simulators.idp import IdP
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
+from authz.check.wire.headers import NEVER_FORWARDED
 from authz.core import edge
 from authz.core.http_answer import HttpAnswer
 from authz.core.model import Plane
@@ -21,7 +22,17 @@ PREFIX: Final = b"/check/"
 _BY_METHOD: Final = b"@"  # no name begins with it
 STATUS: Final = "x-authz-status"
 """With `statuses: simple`: the status that the caller should get."""
+REMOVE: Final = "x-authz-remove"
+"""Of an allow: the request's headers that the front must not pass on."""
 
+_FIRST, _LAST = NEVER_FORWARDED[0], "cookie"  # of what `allowed` removes: the two that it may keep
+# By whether the first and the last are removed: reading the list would cost a tenth of the check. The identity headers
+# that it removes are not named: each is in every answer, set or empty.
+_REMOVED: Final = {
+    (first, last): ", ".join([*NEVER_FORWARDED[not first :], *[_LAST] * last])
+    for first in (True, False)
+    for last in (True, False)
+}
 _OK: Final = 200
 _LEAST_REFUSAL: Final = 400  # a front may take any status below for an allow
 _KNOWN_TO_ALL: Final = frozenset({401, 403})  # what every front passes on as a refusal
@@ -68,8 +79,10 @@ class Route:
     def answer(self, response: bytes) -> HttpAnswer:
         """The answer to the front, of a CheckResponse of ours."""
         said = pb.CheckResponse.FromString(response)
-        if said.status.code == GrpcCode.OK and said.HasField("ok_response"):
+        if is_allow(said):
             headers = _ALLOWED.copy()
+            removed = said.ok_response.headers_to_remove
+            headers[REMOVE] = _REMOVED[removed[0] == _FIRST, removed[-1] == _LAST]
             for option in said.ok_response.headers:
                 headers[option.header.key] = option.header.value
             return HttpAnswer(_OK, headers, b"")
@@ -123,6 +136,11 @@ class Routes:
         if route is None:
             return None
         return (_OfMethod(route, method) if method else route), target[end:]
+
+
+def is_allow(said: pb.CheckResponse) -> bool:
+    """Whether a CheckResponse of ours allows the request: not by what it leaves out."""
+    return said.status.code == GrpcCode.OK and said.HasField("ok_response")
 
 
 def _address(value: bytes) -> str:

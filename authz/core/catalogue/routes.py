@@ -21,6 +21,8 @@ ONE_DAG: Final = "{dag_id}"
 """The DAG of a route that is about the one that its path names."""
 CHANGE: Final = ":change"
 """The end of words for operations that are not only reads; no operation has it."""
+TASKS_ONLY: Final = "execution:call"
+"""The operation of Airflow's execution API, which no rule can allow."""
 
 
 @made_per_request

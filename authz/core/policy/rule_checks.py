@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from authz.core.catalogue.routes import TASKS_ONLY
 from authz.core.documents.wording import Vocabulary
 from authz.core.documents.yaml_document import Document, Loc
 from authz.core.errors import Problem
@@ -290,6 +291,9 @@ def references(entry: RuleDraft, draft: Draft, known: Known) -> Iterator[Found]:
         if not known.words.known(word, never=entry.deny):
             hint = known.operations.for_unknown(word, never=entry.deny)
             yield loc, f"unknown operation `{word}` (Airflow {draft.catalogue.version})", hint
+        elif word == TASKS_ONLY and not entry.deny:
+            message = f"`{word}`: Airflow's execution API is for its tasks, which do not come through the gate"
+            yield loc, message, "remove it: no one else has a token for it"
         elif entry.public and word not in draft.catalogue.operations:
             yield loc, f"`{word}` stands for many operations, and everyone could do them", "write out the operations"
         elif entry.public:

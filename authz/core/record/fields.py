@@ -67,6 +67,9 @@ class RequestFields(TypedDict, total=False):
         tuple[GrantFields, ...], "the same of those that the policy does not permit now; absent where there are none"
     ]
     break_glass: Annotated[str, "reason that the caller's break-glass token states; absent for all other callers"]
+    stated_by: Annotated[
+        str, "name of the decision client that stated the caller over AuthZEN; absent where a token is the caller's own"
+    ]
     since: Annotated[
         str, "last `until` in the policy that was over, in UTC: what had ended was left out; absent if nothing had"
     ]

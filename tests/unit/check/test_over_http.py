@@ -6,6 +6,8 @@ from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.check.wire import allowed, over_http, parse
 from authz.check.wire.over_http import Route, Routes
 from authz.core import edge
+from authz.core.errors import PolicyError
+from tests.support.rigs.service import POLICY, Rig
 
 INBOUND = {edge.EXT_PLANE: "inbound", edge.EXT_AUDIENCE: "airflow", edge.EXT_BASE: "", edge.EXT_DAGS: edge.NARROWED}
 EGRESS = {edge.EXT_PLANE: "egress", edge.EXT_DESTINATION: "orders"}
@@ -136,3 +138,39 @@ def test_refusals(status, simple):
     assert (said.status, said.body, over_http.STATUS in said.headers) == (status, b"why", False)
     said = Route(INBOUND, simple=True).answer(denied(status))
     assert (said.status, said.headers.get(over_http.STATUS, str(status))) == (simple, str(status))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("cookies", [None, "", "a=b"])
+def test_an_allow_names_what_the_front_must_not_pass_on(keep, cookies):
+    """All that Envoy is told to remove over gRPC; identity headers are in the answer itself, set or empty."""
+    response = allowed(decision_id="d", headers={edge.SUBJECT: "alice"}, cookies=cookies, metadata={}, keep=keep)
+    removed = set(pb.CheckResponse.FromString(response).ok_response.headers_to_remove)
+    said = Route(INBOUND).answer(response).headers
+    assert set(said[over_http.REMOVE].split(", ")) == removed - set(edge.IDENTITY_HEADERS)
+    assert ("authorization" in removed, "cookie" in removed) == (not keep, cookies == "")
+    assert said.get("cookie") == (cookies or None)
+
+
+@pytest.mark.parametrize("rule", ["operations: ['*']", "paths: ['/**']"])
+def test_the_api_for_tasks_is_allowed_to_no_one(rule):
+    """Envoy and the fronts keep it to workers; what asks over HTTP may be a front of anyone's."""
+    rig = Rig(f"{POLICY}  - {{id: everything, plane: inbound, roles: [viewer], {rule}}}\n")
+    route = Route(INBOUND)
+    for target in (b"/execution/health", b"/execution/task-instances/1/run", b"/%65xecution/health", b"/execution/"):
+        for method in ("GET", "POST", "PATCH"):
+            lines = [HOST, (b"authorization", f"Bearer {rig.token()}".encode())]
+            assert route.answer(rig.service.check(route.message(method, target, lines))).status == 403, (method, target)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "roles: [viewer], operations: ['execution:call']",
+        "roles: [viewer], paths: ['/execution/health']",
+        "public: true, methods: [GET], paths: ['/execution/health']",
+    ],
+)
+def test_no_rule_can_name_the_api_for_tasks(rule):
+    with pytest.raises(PolicyError):
+        Rig(f"{POLICY}  - {{id: tasks, plane: inbound, {rule}}}\n")

@@ -1,11 +1,13 @@
 """The files of the demo: what it writes is right, and it empties only what is its own."""
 
 import stat
+from dataclasses import replace
 
 import pytest
 
 from authz import settings
 from authz.core import cases, policy
+from authz.fronts.render import FRONTS, render
 from demo import files
 from demo.files import EXTRA_RULES, MARKER, DirectoryError, Layout, Ports, claim
 
@@ -15,7 +17,7 @@ PORTS = Ports(gate=1, egress=2, envoy_admin=3, authz=4, authz_admin=5, airflow=6
 def test_ports_are_free_and_differ():
     ports = Ports.free()
     values = [getattr(ports, name) for name in Ports.__dataclass_fields__]
-    assert len(set(values)) == len(values) == 9
+    assert len(set(values)) == len(values) == 12
 
 
 def test_settings_and_policy_load(tmp_path):
@@ -77,3 +79,14 @@ def test_two_demos_do_not_share_a_directory(tmp_path):
     with claim(tmp_path), pytest.raises(DirectoryError, match="already running"):
         claim(tmp_path)
     claim(tmp_path).close()
+
+
+def test_the_settings_with_another_front_render_it_beside_envoy(tmp_path):
+    layout = Layout(directory=tmp_path, ports=replace(PORTS, front=10, http_check=11, fastcgi=12), front="lighttpd")
+    layout.write()
+    loaded = settings.load(layout.settings)
+    assert loaded.envoy is not None
+    assert layout.for_programs == f"https://{loaded.fronts[0].listen}"
+    for name in FRONTS:
+        assert render(name, loaded, "authz.yaml", layout.front_folder)
+    assert stat.S_IMODE(layout.certificate.with_suffix(".key").stat().st_mode) == 0o600

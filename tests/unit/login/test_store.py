@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 import traceback
 
 import keyring
@@ -280,6 +281,23 @@ def test_a_renewal_keeps_the_refresh_token_unless_there_is_a_new_one(store):
             "client_id": "cli",
             "resource": "urn:airflow",
         }
+
+
+def test_a_renewal_for_another_person_is_refused_and_nothing_of_it_is_kept(store):
+    with ScriptedProvider() as provider:
+        now = int(time.time())
+        renewed = {"access_token": "second", "token_type": "Bearer", "expires_in": 1}
+        answers = [{**renewed, "id_token": provider.id_token(now, sub=one)} for one in ("u1", "u1", "u2")]
+        provider.say("/token", *answers)
+        with store.alone():
+            store.write(login(provider.url, ends=1))
+        for _ in range(2):
+            assert session.access_token(store) == "second"
+            assert store.read().tokens.subject == "u1"
+        before = store.read()
+        with pytest.raises(LoginError, match="another person's: nothing was kept"):
+            session.access_token(store)
+        assert store.read() == before
 
 
 def test_a_refused_renewal_says_what_to_do_and_shows_nothing(store):

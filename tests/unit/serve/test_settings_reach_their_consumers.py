@@ -163,6 +163,10 @@ http_check:
   audiences:
     - {{name: airflow, audience: airflow, base_path: /airflow}}
     - {{name: orders, plane: egress, destination: orders}}
+  authzen:
+    audiences: [airflow, orders]
+    url: https://authz.test
+    decision_clients: [{{name: portal, issuer: https://idp.test, subject: portal}}]
 """
 
 # And fronts on the gate's own machine.

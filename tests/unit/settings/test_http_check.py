@@ -28,6 +28,14 @@ def fastcgi(address, audience="a", more=""):
     return f"{more} {audiences}, fastcgi: [{{listen: '{address}', audience: {audience}}}]"
 
 
+PORTAL = "{name: p, issuer: 'https://i.test', subject: r}"
+OTHER = "{name: q, issuer: 'https://i.test', subject: r}"
+
+
+def authzen(section):
+    return f"listen: ['unix:/h'], audiences: [{{name: a}}], authzen: {{{section}}}"
+
+
 @pytest.mark.parametrize(
     ("section", "at", "told"),
     [
@@ -55,6 +63,20 @@ def fastcgi(address, audience="a", more=""):
         (fastcgi("unix:/f", more="client_address: x-real-ip,"), "x-real-ip", "no effect without `listen`"),
         (fastcgi("unix:/f", more="tls: {certificate: a, key: b},"), "{certificate", "no effect without `listen`"),
         (fastcgi("unix:/f", more="listen: ['unix:/f'],"), "'unix", "belongs to http_check.listen[0]"),
+        (authzen("audiences: [b]"), "b]}", "no such audience"),
+        (authzen("audiences: [a, a]"), "a]}", "this audience is given twice"),
+        (authzen("audiences: []"), "[]}", "this is empty"),
+        (authzen("audiences: [a], url: 'http://127.0.0.1'"), "'http:", "https"),
+        (authzen("audiences: [a], url: 'https://a.test/'"), "'https:", "without a path"),
+        (authzen("audiences: [a], url: 'https://a.test/pdp'"), "'https:", "without a path"),
+        (authzen("audiences: [a], url: 'https://a.test?x'"), "'https:", "without a path"),
+        (
+            authzen(f"audiences: [a], decision_clients: [{PORTAL}, {PORTAL.replace('r}', 's}')}]"),
+            "p, i",
+            "this name is given",
+        ),
+        (authzen(f"audiences: [a], decision_clients: [{PORTAL}, {OTHER}]"), "r}]", "this subject is given twice"),
+        (fastcgi("unix:/f", more="authzen: {audiences: [a]},"), "{audiences: [a]}", "no effect without `listen`"),
     ],
 )
 def test_a_mistake_is_refused_at_its_place(section, at, told):

@@ -1,11 +1,13 @@
 package authz.front;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /**
  * What the gate said of one question, or what the front says when it said nothing: allowed, or what the caller gets.
@@ -17,12 +19,14 @@ public final class Answer {
     public static final String ATTRIBUTE = "authz.front.Answer";
 
     private static final String DECISION = "x-authz-decision";
+    private static final String REMOVE = "x-authz-remove"; // what else this request may not pass on
 
     private final Gate gate;
     private final Question question;
     private final int status;
     private final Map<String, List<String>> headers;
     private final byte[] body;
+    private final Set<String> removed;
 
     Answer(Gate gate, Question question, int status, Map<String, List<String>> headers, byte[] body) {
         this.gate = gate;
@@ -30,6 +34,7 @@ public final class Answer {
         this.status = status;
         this.headers = headers;
         this.body = body;
+        this.removed = Set.copyOf(Arrays.stream(identity(REMOVE).split(",")).map(String::strip).collect(Collectors.toSet()));
     }
 
     /** A refusal of the front's own. */
@@ -102,7 +107,7 @@ public final class Answer {
         if (gate.sets(usual)) {
             return identity(usual);
         }
-        return gate.removes(usual) ? "" : null;
+        return gate.removes(usual) || removed.contains(usual) ? "" : null;
     }
 
     /** The names of the identity headers that this answer has. */
