@@ -21,7 +21,6 @@ from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, RawResponse, request
-from tests.support import java
 from tests.support.factories.tokens import make_key
 from tests.support.missing import skip_or_fail
 from tests.support.ports import free_port

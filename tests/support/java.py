@@ -1,4 +1,4 @@
-"""What tests run in Java: the filter's jars and the applications of `tests/e2e/java`, built once for each state of the sources."""
+"""What tests run in Java: the applications of `tests/e2e/java`, built once for each state of their sources."""
 
 import functools
 import subprocess
