@@ -137,14 +137,15 @@ def test_a_refused_change_does_not_break_the_next_request_of_its_connection(site
     with site.connect() as connection:
         refused = request(POOLS, site.bearer("data-ops"), method="POST", body=b"a" * 50_000, host=HOST)
         connection.send(refused)
-        said = connection.response()
-        assert said.status == 403
+        assert connection.response().status == 403
         again = request(DAGS, site.bearer("data-ops"), host=HOST)
-        if said.header("connection") == "close":  # Jetty, if the body was not all there when it answered
-            assert (site.name, site.send(again).status) == ("jetty", 200)
-        else:
+        try:
             connection.send(again)
-            assert connection.response().status == 200
+            status = connection.response().status
+        except (AssertionError, OSError):  # closed by Jetty, if the body was not all there when it answered
+            assert site.name == "jetty"
+            status = site.send(again).status
+        assert status == 200
     assert [one.target for one in site.upstream.requests] == [DAGS]
 
 
