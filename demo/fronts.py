@@ -7,6 +7,7 @@ that names what brings it, before anything is started.
 import getpass
 import grp
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -14,10 +15,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from authz.fronts.worker import HEADERS, MODULES
 from demo import jetty_jar
 
 DEBIAN: Final = "`scripts/system-packages` installs it: "
 EXTRA: Final = "`make install` brings it, the extra `test`: "
+_HERE: Final = Path(__file__).parent
+_WORKER: Final = _HERE.parent / "deploy" / "fronts" / "worker"
+_OF_NPM: Final = {"x86_64": "workerd-linux-64", "aarch64": "workerd-linux-arm64"}
 
 
 class MissingServerError(Exception):
@@ -68,13 +73,39 @@ def apache(folder: Path) -> list[str]:
 
 
 def jetty(folder: Path) -> list[str]:
-    """How to start Jetty with `jetty.xml` in this folder. The jar of our filter is put beside it."""
+    """How to start Jetty with `jetty.xml` in this folder."""
     if lacking := jetty_jar.missing(jetty_jar.FRONT):
         packages = "libjetty9-java libjetty9-extra-java openjdk-17-jdk-headless"
         raise MissingServerError(" and no ".join(lacking), f"{DEBIAN}{packages}")
-    if (folder / "java.args").exists():
-        shutil.copy(jetty_jar.built(jetty_jar.FRONT), folder)
     return [installed("java", "openjdk-17-jdk-headless"), *jetty_jar.QUICK, f"@{folder / 'java.args'}"]
+
+
+def worker(folder: Path) -> list[str]:
+    """How to start workerd with `worker.capnp` in this folder. Its standard output is the access log."""
+    return [str(workerd()), "serve", str(folder / "worker.capnp")]
+
+
+def workerd() -> Path:
+    """The runtime of Workers, from npm.
+
+    Raises:
+        MissingServerError: it is not there.
+    """
+    package = _OF_NPM.get(platform.machine(), "workerd")
+    found = _HERE / "workerd" / "node_modules" / "@cloudflare" / package / "bin" / "workerd"
+    if not found.exists():
+        raise MissingServerError("workerd", "`make demo FRONT=worker` and `make test` install it with npm")
+    return found
+
+
+def add_files(name: str, folder: Path) -> None:
+    """Put beside the rendered files what this front needs and is not rendered."""
+    if name == "worker":
+        for module in MODULES:
+            if module != HEADERS:
+                shutil.copy(_WORKER / module, folder)
+    if name == "jetty":
+        shutil.copy(jetty_jar.built(jetty_jar.FRONT), folder)
 
 
 def installed(program: str, packages: str) -> str:
@@ -95,10 +126,13 @@ STARTS: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     "lighttpd": lighttpd,
     "apache": apache,
     "jetty": jetty,
+    "worker": worker,
 }
 """The command of each front, given the folder with its files. Each raises MissingServerError."""
 RESOLVE_DOTS: Final = frozenset({""})
 """Fronts that resolve `/a/../b` before they ask; "" is Envoy. Others ask about it as it is, and the gate refuses."""
+REFUSE_THEMSELVES: Final = frozenset({"worker"})
+"""Fronts that refuse bad tokens or odd paths before they ask: such an answer has no decision."""
 
 
 def environment(folder: Path) -> dict[str, str]:

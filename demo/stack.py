@@ -17,7 +17,7 @@ import httpx
 from demo.airflow_home import AirflowHome, Outbound
 from demo.children import Child, Children, NotReadyError
 from demo.files import Layout
-from demo.fronts import STARTS
+from demo.fronts import STARTS, add_files
 from demo.fronts import environment as front_environment
 
 AUTHZ = (sys.executable, "-m", "authz")
@@ -96,6 +96,7 @@ class Stack:
         layout, front = self.layout, self.layout.front
         self.say(f"{front}: rendering its configuration, starting")
         self._authz("front", front, "--settings", str(layout.settings), "--output", str(layout.front_folder))
+        add_files(front, layout.front_folder)
         command, environment = STARTS[front](layout.front_folder), front_environment(layout.front_folder)
         self.children.start(front, command, environment, folder=layout.front_folder)
 

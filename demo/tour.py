@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import Callable, Iterator
 from functools import partial
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
@@ -17,7 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from demo.files import EXTRA_RULES, Layout
-from demo.fronts import RESOLVE_DOTS
+from demo.fronts import REFUSE_THEMSELVES, RESOLVE_DOTS
 from demo.tour_client import Answer, Asked, Asker, DecisionLog, Issuer, ask, until
 from demo.tour_login import login_rows
 from demo.tour_outbound import DAGS, TRIGGER, Outbound, runs
@@ -50,9 +51,13 @@ class Tour:
 
     def _outcome(self, row: Row, answer: Answer) -> Outcome:
         record = self._log.find(answer.decision)
-        reason, rule = str(record.get("reason", "")), str(record.get("rule", ""))
+        reason, rule, expected = str(record.get("reason", "")), str(record.get("rule", "")), row.expected
+        by_itself = self._layout.front in REFUSE_THEMSELVES and answer.status >= HTTPStatus.BAD_REQUEST
+        if by_itself and not answer.decision and " " in expected:
+            reason = "refused by the front"
+            expected = f"{expected.split()[0]} {reason}"
         found = " ".join(part for part in (str(answer.status), reason, rule) if part)
-        problem = row.check(answer) if found == row.expected else f"{found} instead of {row.expected}"
+        problem = row.check(answer) if found == expected else f"{found} instead of {row.expected}"
         return Outcome(row=row, answer=str(answer.status), reason=reason, rule=rule, problem=problem)
 
     def _rows(self) -> Iterator[Row]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from authz import settings
+from authz.fronts import worker
 from authz.fronts.render import FRONTS, render
 from scripts import in_step
 
 FOLDER: Final = Path(__file__).resolve().parent.parent / "deploy" / "fronts"
 SOURCE: Final = "authz.yaml"
+BY_HAND: Final = {*worker.MODULES, SOURCE, "build"} - {worker.HEADERS}
 _PLACE: Final = Path("/etc/authz")
 
 
@@ -28,8 +30,6 @@ def files() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    written = {SOURCE, "build"}
-    rendered = (
-        path for path in FOLDER.glob("*/*") if path.is_file() and path.suffix != ".md" and path.name not in written
-    )
+    below = (path for folder in FOLDER.iterdir() if folder.is_dir() for path in folder.rglob("*") if path.is_file())
+    rendered = (path for path in below if path.suffix not in {".md", ".java"} and path.name not in BY_HAND)
     in_step.main(FOLDER, files(), rendered, script="scripts/front_samples.py", doc=__doc__)

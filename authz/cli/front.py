@@ -5,6 +5,9 @@ from pathlib import Path
 import click
 
 from authz.cli.options import settings_option
+from authz.cli.policy_files import PolicyFile
+from authz.core import cases
+from authz.fronts import worker
 from authz.fronts.render import FRONTS, render
 
 
@@ -25,7 +28,11 @@ def front(name: str, settings_path: Path, output: Path | None) -> None:
     """  # noqa: D301 \b is click's mark for text that must not be rewrapped
     from authz import settings as files  # noqa: PLC0415 only this command needs it
 
-    made = render(name, files.load(settings_path), str(settings_path), (output or Path()).absolute())
+    settings = files.load(settings_path)
+    made = dict(render(name, settings, str(settings_path), (output or Path()).absolute()))
+    if name == "worker":
+        bundle = PolicyFile(Path(settings.policy)).bundle()
+        made[worker.ISSUERS] = worker.issuers(cases.load(bundle).policy.issuers.values(), settings.keys)
     if output is None:
         for file, text in made.items():
             if len(made) > 1:
@@ -34,4 +41,5 @@ def front(name: str, settings_path: Path, output: Path | None) -> None:
         return
     output.mkdir(parents=True, exist_ok=True)
     for file, text in made.items():
+        (output / file).parent.mkdir(exist_ok=True)
         (output / file).write_text(text)

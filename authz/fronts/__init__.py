@@ -8,6 +8,6 @@ at once. No front imports another one. Deterministic, no I/O.
     plan       what all fronts need of the settings: one `Plan` for each of `fronts`
     values     which values may stand in a configuration
     crossing   which headers of a caller and of an answer go on
-    nginx …    the text of one front's files
+    nginx …    the text of one front's files; of the Worker, what its hand-written modules have in common with the rest
     render     the fronts by their names: `render("nginx", settings, folder)`
 """

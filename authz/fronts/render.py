@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.core.errors import ConfigError, Problem
-from authz.fronts import apache, caddy, jetty, lighttpd, nginx
+from authz.fronts import apache, caddy, jetty, lighttpd, nginx, worker
 from authz.fronts.plan import Plan, plans
 from authz.fronts.values import plain
 from authz.settings import Settings
@@ -21,6 +21,7 @@ FRONTS: Final[Mapping[str, Callable[[Sequence[Plan], Path], Mapping[str, str]]]]
     "jetty": jetty.render,
     "lighttpd": lighttpd.render,
     "nginx": nginx.render,
+    "worker": worker.render,
 }
 """Each gets the plans, and the folder where its files will be."""
 

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from authz import settings
+from authz.core.policy.load import load_without_tests as load_policy
+from authz.fronts import worker as worker_files
 from authz.fronts.render import render
-from demo.fronts import STARTS, MissingServerError, environment
+from authz.ops.named_files import read_bundle
+from demo.fronts import STARTS, MissingServerError, add_files, environment
 from tests.e2e.certificates import Authority, Pair
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.envoy_harness import wait_for
@@ -149,16 +152,25 @@ class FrontSite:
         self.place.mkdir(exist_ok=True)
         read = settings.load(self.gate.settings)
         for file, text in render(self.name, read, str(self.gate.settings), self.place).items():
+            (self.place / file).parent.mkdir(exist_ok=True)
             (self.place / file).write_text(text)
+        add_files(self.name, self.place)
+        if self.name == "worker":
+            self._add_issuers(read.keys)
+
+    def _add_issuers(self, keys: settings.Keys) -> None:
+        trusted = load_policy(read_bundle(self.gate.policy)).issuers.values()
+        (self.place / worker_files.ISSUERS).write_text(worker_files.issuers(trusted, keys))
 
     def command(self) -> list[str]:
         """What starts the front."""
         return command(self.name, self.place)
 
     def start(self) -> None:
-        with (self.place / "front.log").open("ab") as log:
+        output = self.gate.folder / "access.log" if self.name == "worker" else self.place / "front.log"
+        with (self.place / "front.log").open("ab") as log, output.open("ab") as said:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place,
+                self.command(), stdin=subprocess.DEVNULL, stdout=said, stderr=log, cwd=self.place,
                 env=environment(self.place),
             )  # fmt: skip
         wait_for(self._is_up, f"{self.name} did not start", pause=self.pause)

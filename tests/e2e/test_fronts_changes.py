@@ -17,7 +17,7 @@ from tests.e2e.raw_http import Connection, request
 from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
-FRONTS = sorted({*STARTS} - OVER_FASTCGI)  # of those: test_front_fastcgi.py
+FRONTS = sorted({*STARTS} - OVER_FASTCGI - {"worker"})  # of those: test_front_fastcgi.py, test_front_worker.py
 DAGS, HEALTH = "/api/v2/dags", "/api/v2/monitor/health"
 
 

@@ -1,5 +1,6 @@
 """What `authz front` renders: complete, from the settings alone, and nothing that a value could break out of."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,15 @@ from authz import settings
 from authz.cli.main import main
 from authz.core.edge import IDENTITY_HEADERS
 from authz.core.errors import ConfigError
+from authz.fronts import worker
 from authz.fronts.render import FRONTS, OVER_FASTCGI, render
+from tests.support.factories.tokens import issuer
 
 AUDIENCES = "audiences: [{name: airflow}, {name: out, plane: egress, destination: o}]"
 HTTP = f"listen: ['unix:/run/authz/http.sock'], {AUDIENCES}"
 TLS = "tls: {certificate: tls.crt, key: tls.key}"
 FRONT = f"{{name: airflow, listen: '0.0.0.0:8443', {TLS}, airflow: {{address: '127.0.0.1:8080'}}}}"
+
 FOLDER = Path("/etc/front")
 OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)
 TCP = f"listen: ['127.0.0.1:9193'], {AUDIENCES}"
@@ -66,10 +70,15 @@ def test_fronts_need_the_check_over_http():
 @pytest.mark.parametrize("name", OVER_HTTP)
 def test_a_front_says_where_it_listens_asks_and_forwards(name):
     text = rendered(name)
-    asked = {"nginx": "/check/airflow$request_uri", "caddy": "/check/@{http.request.method}/airflow/"}
-    assert asked.get(name, "name = airflow\ngate = http://127.0.0.1:9193\n") in text
+    asks = {
+        "nginx": "/check/airflow$request_uri",
+        "caddy": "/check/@{http.request.method}/airflow/",
+        "jetty": "name = airflow\ngate = http://127.0.0.1:9193\n",
+        "worker": '(name = "NAME", text = "airflow")',
+    }
+    assert asks[name] in text
     gate = "127.0.0.1:9193" if name == "jetty" else "/run/authz/http.sock"
-    for value in ("8443", "/etc/authz/tls.crt", "/etc/authz/tls.key", gate, "8080"):
+    for value in ("8443", "/authz/tls.crt", "/authz/tls.key", gate, "8080"):
         assert value in text
     assert [one for one in IDENTITY_HEADERS if one not in text.lower()] == []
     assert text == rendered(name)
@@ -176,3 +185,29 @@ def test_a_base_path_is_no_pattern():
     """In the script it is in a pattern of Lua, where `-` and `.` mean something."""
     base = f"{SOCKET}, {AUDIENCES.replace('{name: airflow}', '{name: airflow, base_path: /a-b.c}')}"
     assert '"^/a%-b%.c/+execution$"' in rendered("lighttpd", http=base)
+
+
+def test_what_a_worker_cannot_do_is_refused():
+    two = FRONT.replace("'127.0.0.1:8080'", "['127.0.0.1:8080', '127.0.0.1:8081']")
+    other = FRONT.replace("8443", "8444")
+    named = (
+        FRONT.replace("}}", "}, access_log: /var/log/a}").replace("8443", "8444").replace("name: airflow", "name: more")
+    )
+    http = HTTP.replace("{name: airflow}", "{name: airflow}, {name: more}")
+    for fronts, told in ((two, "one Airflow"), (f"{FRONT}, {other}", "of one name"), (f"{FRONT}, {named}", "one log")):
+        with pytest.raises(ConfigError, match=told):
+            rendered("worker", fronts=fronts, http=http)
+
+
+def test_a_worker_trusts_the_issuers_of_the_policy_and_the_systems_authorities_if_none_is_named():
+    front = FRONT.replace("'127.0.0.1:8080'", "'airflow.internal:8443', tls: true")
+    assert 'certificateHost = "airflow.internal", tlsOptions = (trustBrowserCas = true)' in rendered(
+        "worker", fronts=front
+    )
+    trusted = json.loads(worker.issuers([issuer(discovery=False, jwks_file="/etc/authz/keys.json")], settings.Keys()))
+    [one] = trusted["issuers"]
+    assert (one["audiences"], one["algorithms"]) == (
+        {"egress": ["airflow-egress"], "inbound": ["airflow"]},
+        ["ES256", "RS256"],
+    )
+    assert (one["discovery"], one["jwks_uri"], trusted["keys"]["min_interval_ms"]) == (False, "", 1000)
