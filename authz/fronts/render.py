@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.core.errors import ConfigError, Problem
-from authz.fronts import apache, caddy, lighttpd, nginx, worker
+from authz.fronts import apache, caddy, jetty, lighttpd, nginx, worker
 from authz.fronts.plan import Plan, plans
 from authz.fronts.values import plain
 from authz.settings import Settings
@@ -18,6 +18,7 @@ OVER_FASTCGI: Final = frozenset({"apache", "lighttpd"})
 FRONTS: Final[Mapping[str, Callable[[Sequence[Plan], Path], Mapping[str, str]]]] = {
     "apache": apache.render,
     "caddy": caddy.render,
+    "jetty": jetty.render,
     "lighttpd": lighttpd.render,
     "nginx": nginx.render,
     "worker": worker.render,

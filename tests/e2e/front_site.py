@@ -51,11 +51,11 @@ rules:
 _OVER_TCP = '- {{{{listen: "127.0.0.1:{}", audience: airflow}}}}'
 _FRONTED = """
 http_check:
-  listen: ["unix:@folder/http.sock"]
+  listen: ["@asked"]
   fastcgi:
     - {{listen: "unix:@folder/fastcgi.sock", audience: airflow}}
     @fastcgi
-  client_address: x-real-ip
+  @client_address
   audiences: [{{name: airflow, audience: airflow, @audience}}]
   workers: @workers
 fronts:
@@ -66,6 +66,10 @@ fronts:
     access_log: "@folder/access.log"
     request_bytes: 1MiB
 """
+
+
+OVER_TCP = {"jetty"}
+"""Fronts that cannot ask over a Unix socket, and so cannot say the caller's address."""
 
 
 def command(name: str, folder: Path) -> list[str]:
@@ -105,6 +109,8 @@ class FrontSite:
         self.upstream = EchoUpstream(upstream_tls)
         self.port = free_port()
         values = {
+            "asked": f"127.0.0.1:{free_port()}" if name in OVER_TCP else f"unix:{folder}/gate/http.sock",
+            "client_address": "" if name in OVER_TCP else "client_address: x-real-ip",
             "folder": folder / "gate",
             "fastcgi": _OVER_TCP.format(free_port()) if workers == 1 else "",
             "audience": audience,
@@ -157,11 +163,15 @@ class FrontSite:
         trusted = load_policy(read_bundle(self.gate.policy)).issuers.values()
         (self.place / worker_files.ISSUERS).write_text(worker_files.issuers(trusted, keys))
 
+    def command(self) -> list[str]:
+        """What starts the front."""
+        return command(self.name, self.place)
+
     def start(self) -> None:
         output = self.gate.folder / "access.log" if self.name == "worker" else self.place / "front.log"
         with (self.place / "front.log").open("ab") as log, output.open("ab") as said:
             self.process = subprocess.Popen(
-                command(self.name, self.place), stdin=subprocess.DEVNULL, stdout=said, stderr=log, cwd=self.place,
+                self.command(), stdin=subprocess.DEVNULL, stdout=said, stderr=log, cwd=self.place,
                 env=environment(self.place),
             )  # fmt: skip
         wait_for(self._is_up, f"{self.name} did not start", pause=self.pause)

@@ -21,6 +21,7 @@ FRONT = f"{{name: airflow, listen: '0.0.0.0:8443', {TLS}, airflow: {{address: '1
 
 FOLDER = Path("/etc/front")
 OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)
+TCP = f"listen: ['127.0.0.1:9193'], {AUDIENCES}"
 SOCKET = "fastcgi: [{listen: 'unix:/run/authz/fastcgi.sock', audience: airflow}]"
 PORT = "fastcgi: [{listen: '127.0.0.1:9192', audience: airflow}]"
 
@@ -33,6 +34,8 @@ def load(fronts=FRONT, http=HTTP, folder="/etc/authz"):
 def rendered(name, **changes):
     if name in OVER_FASTCGI:
         changes.setdefault("http", f"{SOCKET if name == 'lighttpd' else PORT}, {AUDIENCES}")
+    if name == "jetty":
+        changes.setdefault("http", TCP)
     return "".join(render(name, load(**changes), "authz.yaml", FOLDER).values())
 
 
@@ -70,10 +73,12 @@ def test_a_front_says_where_it_listens_asks_and_forwards(name):
     asks = {
         "nginx": "/check/airflow$request_uri",
         "caddy": "/check/@{http.request.method}/airflow/",
+        "jetty": "name = airflow\ngate = http://127.0.0.1:9193\n",
         "worker": '(name = "NAME", text = "airflow")',
     }
     assert asks[name] in text
-    for value in ("8443", "/authz/tls.crt", "/authz/tls.key", "/run/authz/http.sock", "8080"):
+    gate = "127.0.0.1:9193" if name == "jetty" else "/run/authz/http.sock"
+    for value in ("8443", "/authz/tls.crt", "/authz/tls.key", gate, "8080"):
         assert value in text
     assert [one for one in IDENTITY_HEADERS if one not in text.lower()] == []
     assert text == rendered(name)
@@ -126,9 +131,9 @@ def test_the_command_prints_or_writes(tmp_path):
 
 @pytest.mark.parametrize("name", OVER_HTTP)
 def test_every_worker_is_asked(name):
-    text = rendered(name, http=f"{HTTP}, workers: 2")
-    assert "/run/authz/http-0.sock" in text
-    assert "/run/authz/http-1.sock" in text
+    text = rendered(name, http=f"{TCP if name == 'jetty' else HTTP}, workers: 2")
+    gates = ("127.0.0.1:9193", "127.0.0.1:9194") if name == "jetty" else ("authz/http-0.sock", "authz/http-1.sock")
+    assert [gate for gate in gates if gate not in text] == []
 
 
 @pytest.mark.parametrize(
@@ -155,6 +160,9 @@ CANNOT = [
     ),
     ("apache", {"fronts": FRONT.replace("8080'", "8080', tls: true")}, "take another front"),
     ("lighttpd", {"fronts": FRONT.replace("8080'", "8080', tls: true")}, "take another front"),
+    ("jetty", {"http": HTTP}, "asks over TCP"),
+    ("jetty", {"fronts": FRONT.replace("'0.0.0.0:8443'", "'unix:/a/b.sock'")}, "listens over TCP"),
+    ("jetty", {"fronts": FRONT.replace("'127.0.0.1:8080'", "['127.0.0.1:8080', '127.0.0.1:8081']")}, "one host:port"),
 ]
 
 

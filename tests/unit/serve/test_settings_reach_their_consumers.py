@@ -37,7 +37,7 @@ from tests.support.object_graph import facts
 from tests.support.rigs.service import POLICY
 from tests.support.schema_leaves import changed, leaves, others, value_at
 
-OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)  # the others refuse some of the keys
+OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI - {"jetty"})  # the others refuse some of the keys
 
 # Keys that need not change anything, each with its reason.
 EXCEPTIONS = {
