@@ -11,11 +11,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
+from authz.core.caching.clock_cache import SecondChance
 from authz.core.errors import RequestError
 from authz.core.model import NO_CLAIMS, HttpRequest, Identity, Plane, made_per_request
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 
+_MOST_STATED: Final = 64  # subjects: each may have as many groups as a body has room for
 _FIELDS: Final = [field.name for field in fields(HttpRequest)]
 
 
@@ -69,6 +71,7 @@ class AskingAuthenticator(Authenticator):
     def __init__(self, clients: Mapping[tuple[str, str], str], **parts: Any) -> None:
         super().__init__(**parts)
         self._clients = clients
+        self._stated: SecondChance[tuple[str, Subject], AskedSession] = SecondChance(_MOST_STATED)
 
     def authenticate(
         self,
@@ -106,7 +109,13 @@ class AskingAuthenticator(Authenticator):
         )
         if self.revoked.covers(0, stated, session.issuer.clock_skew):
             raise RequestError(Reason.SUBJECT_UNPROVEN, "what was issued to the subject is revoked")
-        return _asked(session, policy.identify(stated, self._held(stated, wall)), stated_by=name)
+        found = _asked(session, policy.identify(stated, self._held(stated, wall)), stated_by=name)
+        place = claims.issuer, subject
+        before = self._stated.get(place)
+        if before is not None:
+            found.entered = before.entered  # one entry serves all questions about it
+        self._stated.put(place, found)
+        return found
 
 
 def _asked(session: Session, identity: Identity, *, proven: Session | None = None, stated_by: str = "") -> AskedSession:

@@ -227,6 +227,35 @@ class TestDecisionClient:
         assert asked.request({**question(), "subject": subject}, JSON, asked.bearer(**PORTAL)).status == 400
 
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            *[{"id": f"carol{char}"} for char in ("\n", "\0", "\x1b[2J", "\u2028")],
+            {"id": "x" * 1023},
+            {"properties": {"client_id": "x" * 1023}},
+            {"properties": {"username": "x" * 1023}},
+        ],
+    )
+    def test_it_states_no_name_that_no_token_could_have(self, asked, change):
+        groups = {"groups": ["data-readers"]}
+        subject = CAROL | change | {"properties": groups | change.get("properties", {})}
+        assert asked.request({**question(), "subject": subject}, JSON, asked.bearer(**PORTAL)).status == 400
+        (found,) = asked.ask({**question(), "evaluations": [{"subject": subject}]}, target=EVALUATIONS)["evaluations"]
+        assert (found["decision"], found["context"]["error"]["status"]) == (False, 400)
+        assert asked.rig.sink.records == []
+
+    def test_a_subject_is_described_once_for_all_questions_about_it(self, asked):
+        listed = [{"action": {"name": "GET"}}, {"action": {"name": "POST"}}]
+        body = {**question(), "subject": CAROL, "evaluations": listed * 3}
+        asked.ask(body, asked.bearer(**PORTAL), target=EVALUATIONS)
+        assert len(asked.rig.sink.records) == 6
+        assert len(asked.rig.sink.entries) == 1
+        other = {**CAROL, "properties": {"groups": ["data-readers", "more"]}}
+        asked.ask({**question(), "subject": other}, asked.bearer(**PORTAL))
+        asked.ask({**question(), "subject": CAROL}, asked.bearer(**PORTAL))
+        assert [one["groups"] for one in asked.rig.sink.entries] == [["data-readers"], ["data-readers", "more"]]
+
+
 def test_asking_about_a_sign_out_signs_no_one_out():
     asked = Asked(POLICY + "  - {id: out, public: true, plane: inbound, operations: ['session:logout']}\n")
     token, target = asked.rig.token(), "/api/v2/auth/logout"
@@ -340,6 +369,15 @@ class TestEvaluations:
         said = asked.request({**question(context={"token": asked.rig.token()}), **members}, JSON, target=EVALUATIONS)
         assert said.status == 400
         assert asked.rig.sink.records == []
+
+    @pytest.mark.parametrize("lines", [[b"Basic eDp5"], [b""], [b"Bearer a", b"Bearer b"]])
+    def test_a_client_whose_authorization_is_no_token_gets_no_decision(self, asked, lines):
+        headers = [(b"authorization", line) for line in lines]
+        assert asked.request(question(), JSON, *headers).status == 400
+        body = {**question(), "evaluations": [{}, {}]}
+        said = asked.request(body, JSON, *headers, target=EVALUATIONS)
+        assert (said.status, len(asked.rig.sink.records)) == (400, 2)
+        assert asked.ask(question(context={"token": asked.rig.token()}), *headers)["decision"] is True
 
     def test_a_client_that_is_not_authenticated_gets_no_decision(self, asked):
         body = {**question(), "evaluations": [{"context": {"token": asked.rig.token()}}, {}]}
