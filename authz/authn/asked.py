@@ -71,7 +71,7 @@ class AskingAuthenticator(Authenticator):
     def __init__(self, clients: Mapping[tuple[str, str], str], **parts: Any) -> None:
         super().__init__(**parts)
         self._clients = clients
-        self._stated: SecondChance[tuple[str, Subject], AskedSession] = SecondChance(_MOST_STATED)
+        self._known: SecondChance[tuple[str, Subject], AskedSession] = SecondChance(_MOST_STATED)
 
     def authenticate(
         self,
@@ -98,23 +98,33 @@ class AskingAuthenticator(Authenticator):
         name = self._clients.get((claims.issuer, claims.subject), "")
         if not (name and subject.may_be_stated) or claims.break_glass:
             raise RequestError(Reason.SUBJECT_UNPROVEN, "the token is another subject's, and no decision client's")
-        stated = replace(
-            NO_CLAIMS,
-            issuer_name=claims.issuer_name,
-            issuer=claims.issuer,
-            subject=subject.id,
-            client_id=subject.client_id,
-            username=subject.username or subject.id,
-            groups=subject.groups,
-        )
-        if self.revoked.covers(0, stated, session.issuer.clock_skew):
+        found = self._stated(http.subject, name, session, policy, wall)
+        if self.revoked.covers(0, found.claims, session.issuer.clock_skew):
             raise RequestError(Reason.SUBJECT_UNPROVEN, "what was issued to the subject is revoked")
-        found = _asked(session, policy.identify(stated, self._held(stated, wall)), stated_by=name)
-        place = claims.issuer, subject
-        before = self._stated.get(place)
+        return found
+
+    def _stated(self, subject: Subject, name: str, session: Session, policy: Policy, wall: float) -> AskedSession:
+        """The session of a stated subject. It shares with the one before what can be the same: identity and entry."""
+        issuer = session.claims.issuer
+        before = self._known.get((name, subject))
+        held = self._granted.held(issuer, subject.id, wall)
+        if before is None or before.standing.edition != policy.edition or before.identity.held is not held:
+            claims = replace(
+                NO_CLAIMS,
+                issuer_name=session.claims.issuer_name,
+                issuer=issuer,
+                subject=subject.id,
+                client_id=subject.client_id,
+                username=subject.username or subject.id,
+                groups=subject.groups,
+            )
+            identity = policy.identify(claims, held)
+        else:
+            identity = before.identity
+        found = _asked(session, identity, stated_by=name)
         if before is not None:
-            found.entered = before.entered  # one entry serves all questions about it
-        self._stated.put(place, found)
+            found.entered = before.entered
+        self._known.put((name, subject), found)
         return found
 
 

@@ -15,13 +15,15 @@ from authz.check import wire
 from authz.check.wire.over_authzen import EVALUATION, EVALUATIONS, METADATA, MOST_EVALUATIONS, AuthZen, parse_with
 from authz.check.wire.over_http import Route
 from authz.core import edge, replay
-from authz.core.grants import Granted
+from authz.core.grants import Granted, Ledger
 from authz.core.http_answer import HttpAnswer
 from authz.core.parked import Parked
 from authz.core.revocation import Kind, Revocation, Revoked
 from tests.attacks import corpus
+from tests.support.factories.grants import approved, requested
 from tests.support.factories.tokens import ISS, NOW
-from tests.support.rigs.service import POLICY, Rig
+from tests.support.rigs.service import POLICY, Rig, load
+from tests.unit.check.test_temporary import TEXT as WITH_GRANTS
 
 HOST = "airflow.example.com"
 JSON = (b"content-type", b"application/json")
@@ -36,14 +38,14 @@ class Asked:
     """A service that is asked over AuthZEN."""
 
     def __init__(self, text=POLICY, *, routes=None, **parts):
-        self.revoked = Revoked(b"k")
+        self.revoked, self.granted = Revoked(b"k"), Granted()
         authenticator = AskingAuthenticator(
             {(ISS, PORTAL["sub"]): "portal"},
             capacity=100,
             max_token_bytes=9999,
             count=lambda _: None,
             revoked=self.revoked,
-            granted=Granted(),
+            granted=self.granted,
         )
         self.rig = Rig(text, **{"authenticator": authenticator, "parse": parse_with(wire.parse), **parts})
         self.route = Route(INBOUND)
@@ -226,7 +228,6 @@ class TestDecisionClient:
         subject = {"type": "user", "id": "carol", "properties": properties}
         assert asked.request({**question(), "subject": subject}, JSON, asked.bearer(**PORTAL)).status == 400
 
-
     @pytest.mark.parametrize(
         "change",
         [
@@ -254,6 +255,31 @@ class TestDecisionClient:
         asked.ask({**question(), "subject": other}, asked.bearer(**PORTAL))
         asked.ask({**question(), "subject": CAROL}, asked.bearer(**PORTAL))
         assert [one["groups"] for one in asked.rig.sink.entries] == [["data-readers"], ["data-readers", "more"]]
+
+    def test_a_subject_of_before_has_what_the_policy_and_its_grants_say_now(self):
+        asked, ledger = Asked(WITH_GRANTS), Ledger()
+
+        def decides(subject):
+            return asked.ask({**question(), "subject": subject}, asked.bearer(**PORTAL, exp=NOW + 3500))["decision"]
+
+        dave = {"type": "user", "id": "dave"}
+        assert (decides(CAROL), decides(dave)) == (True, False)
+        for event in (requested(subject="dave", seconds=600), approved()):
+            ledger.apply(event)
+        asked.granted.put(ledger.active())
+        asked.rig.clock.set_wall(NOW + 60)
+        assert (decides(CAROL), decides(dave)) == (True, True)
+        asked.rig.clock.set_wall(NOW + 660)
+        assert (decides(CAROL), decides(dave)) == (True, False)
+        asked.rig.policy = load(WITH_GRANTS.replace("groups: [data-readers]", "groups: [others]"))
+        assert decides(CAROL) is False
+
+    def test_what_two_clients_state_is_recorded_as_theirs(self):
+        asked = Asked()
+        asked.rig.service._authenticator._clients[ISS, "desk"] = "desk"
+        for client in (PORTAL, PORTAL | {"sub": "desk"}, PORTAL):
+            asked.ask({**question(), "subject": CAROL}, asked.bearer(**client))
+        assert [one["stated_by"] for one in asked.rig.sink.records] == ["portal", "desk", "portal"]
 
 
 def test_asking_about_a_sign_out_signs_no_one_out():
