@@ -11,11 +11,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from authz.authn.sessions import Authenticator, KeyState, KeyWanted, Session
+from authz.core.caching.clock_cache import SecondChance
 from authz.core.errors import RequestError
 from authz.core.model import NO_CLAIMS, HttpRequest, Identity, Plane, made_per_request
 from authz.core.policy import Policy
 from authz.core.reasons import Reason
 
+_MOST_STATED: Final = 64  # subjects: each may have as many groups as a body has room for
 _FIELDS: Final = [field.name for field in fields(HttpRequest)]
 
 
@@ -69,6 +71,7 @@ class AskingAuthenticator(Authenticator):
     def __init__(self, clients: Mapping[tuple[str, str], str], **parts: Any) -> None:
         super().__init__(**parts)
         self._clients = clients
+        self._known: SecondChance[tuple[str, Subject], AskedSession] = SecondChance(_MOST_STATED)
 
     def authenticate(
         self,
@@ -95,18 +98,34 @@ class AskingAuthenticator(Authenticator):
         name = self._clients.get((claims.issuer, claims.subject), "")
         if not (name and subject.may_be_stated) or claims.break_glass:
             raise RequestError(Reason.SUBJECT_UNPROVEN, "the token is another subject's, and no decision client's")
-        stated = replace(
-            NO_CLAIMS,
-            issuer_name=claims.issuer_name,
-            issuer=claims.issuer,
-            subject=subject.id,
-            client_id=subject.client_id,
-            username=subject.username or subject.id,
-            groups=subject.groups,
-        )
-        if self.revoked.covers(0, stated, session.issuer.clock_skew):
+        found = self._stated(http.subject, name, session, policy, wall)
+        if self.revoked.covers(0, found.claims, session.issuer.clock_skew):
             raise RequestError(Reason.SUBJECT_UNPROVEN, "what was issued to the subject is revoked")
-        return _asked(session, policy.identify(stated, self._held(stated, wall)), stated_by=name)
+        return found
+
+    def _stated(self, subject: Subject, name: str, session: Session, policy: Policy, wall: float) -> AskedSession:
+        """The session of a stated subject. It shares with the one before what can be the same: identity and entry."""
+        issuer = session.claims.issuer
+        before = self._known.get((name, subject))
+        held = self._granted.held(issuer, subject.id, wall)
+        if before is None or before.standing.edition != policy.edition or before.identity.held is not held:
+            claims = replace(
+                NO_CLAIMS,
+                issuer_name=session.claims.issuer_name,
+                issuer=issuer,
+                subject=subject.id,
+                client_id=subject.client_id,
+                username=subject.username or subject.id,
+                groups=subject.groups,
+            )
+            identity = policy.identify(claims, held)
+        else:
+            identity = before.identity
+        found = _asked(session, identity, stated_by=name)
+        if before is not None:
+            found.entered = before.entered
+        self._known.put((name, subject), found)
+        return found
 
 
 def _asked(session: Session, identity: Identity, *, proven: Session | None = None, stated_by: str = "") -> AskedSession:

@@ -2,7 +2,8 @@
 
 Law: what is no HTTP/1.1 request is refused, and the connection ends: a request that two parsers read differently is not
 answered. A check has no body; only the targets of `Api` take one, of a known length. Answers have the order of the
-requests. What one connection may hold and how long it may be silent is bounded; nothing here waits.
+requests. No other protocol is spoken: `Upgrade` only makes a request the last one. What one connection may hold and how
+long it may be silent is bounded; nothing here waits.
 The parser is Node's (llhttp, by httptools): uvicorn and aiohttp hand out a target that was split and decoded, and the
 target has to be evaluated byte by byte. A server around them would also cost twice the check (docs/performance.md).
 """
@@ -25,6 +26,7 @@ _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _BESIDE: Final = 4  # bytes of a line that are neither name nor value
 _DIGITS: Final = 9  # of a length
 _LAST: Final = "connection: close\r\n"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class HttpConnection(FrontConnection):
@@ -37,6 +39,7 @@ class HttpConnection(FrontConnection):
         self._body: bytearray | None = None
         self._most = shared.most_head  # bytes of this request, with a body that it may have
         self._size = self._head = 0  # of its parts that are complete, and of all that has come
+        self._over = False  # the last request has come (RFC 9112 §9.6): nothing behind it is one
         self._queue: deque[tuple[Callable[[], None], bool]] = deque()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -46,13 +49,21 @@ class HttpConnection(FrontConnection):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, and answer what is complete."""
+        if self._over:
+            return
         self._head += len(data)
         if not self._started:
             self._started = self._loop.time()
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(HTTPStatus.BAD_REQUEST)
+            if self._body is not None and self._parser.should_upgrade():
+                self._take(data)
+            else:
+                self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._take(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            if not self._over:
+                self._refuse(HTTPStatus.BAD_REQUEST)
         if self._head > self._most:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
@@ -98,14 +109,33 @@ class HttpConnection(FrontConnection):
         for name, value in self._headers:
             if name == b"transfer-encoding" or (name == b"content-length" and value not in _NOTHING):
                 self._expect_body(name, value)
+        if self._body is not None and not self._refused:
+            self._ask_for_body()
 
     def on_message_complete(self) -> None:
+        """Answer it, unless it upgrades: then the parser takes its body for bytes of the other protocol."""
+        if self._body is None or not self._parser.should_upgrade():
+            self._complete()
+
+    # Ours.
+
+    def _take(self, data: bytes) -> None:
+        """Take a part of the body that the parser leaves."""
+        if self._body is None or self._refused:
+            return
+        missing = self._most - self._shared.most_head - len(self._body)
+        self._body += data[:missing]
+        if len(data) >= missing:
+            self._complete()
+
+    def _complete(self) -> None:
         """Answer, unless others are to be answered first."""
         method, target, headers = self._parser.get_method().decode("ascii"), self._target, self._headers
         lasts = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         self._head, self._started, self._silent_since = 0, 0.0, self._loop.time()
         if self._refused:
             return
+        self._over = not lasts
         body = self._body
         if body is not None:
             self._body, self._most = None, self._shared.most_head
@@ -120,8 +150,6 @@ class HttpConnection(FrontConnection):
         if len(self._queue) > _MOST_QUEUED or body is not None:
             self._transport.pause_reading()
 
-    # Ours.
-
     def _expect_body(self, name: bytes, value: bytes) -> None:
         """Refuse it, unless the target takes one of this length."""
         api = self._shared.api
@@ -133,6 +161,12 @@ class HttpConnection(FrontConnection):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         else:
             self._body, self._most = bytearray(), self._shared.most_head + int(value)
+
+    def _ask_for_body(self) -> None:
+        """Say that it may come to a client that waits for that (RFC 9110 §10.1.1)."""
+        waits = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
+        if waits and self._parser.get_http_version() == "1.1" and not self.is_busy:  # answers keep their order
+            self._transport.write(_CONTINUE)
 
     def _ask(
         self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], body: bytearray | None, *, lasts: bool

@@ -154,3 +154,71 @@ def test_bodies_behind_one_that_waits_are_not_all_read(running):
         running.waits.finish()
         assert [connection.response().status for _ in range(2_001)].count(200) == 2_001
         sent.join(15)
+
+
+UPGRADES = [
+    ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"),  # Java's client, by default
+    ("Connection: upgrade", "Upgrade: websocket"),
+]
+
+
+@pytest.mark.parametrize("headers", UPGRADES)
+@pytest.mark.parametrize("behind", [b"", b"\r\n", b"abc", ask("y")])
+def test_a_client_that_would_speak_another_protocol_is_answered_in_this_one(running, headers, behind):
+    """RFC 9110 §7.8: a server may ignore `Upgrade`."""
+    with Connection(place(running)) as connection:
+        connection.send(post(b"a", b"b", headers=headers) + behind)
+        said = connection.response()
+        assert (said.status, said.body, said.header("connection")) == (200, b"answer:a,answer:b", "close")
+        assert connection.closed()
+    assert running.handler.seen == [b"a", b"b"]
+
+
+def test_its_body_may_come_in_single_bytes_and_its_length_is_bounded(running):
+    with Connection(place(running)) as connection:
+        for byte in post(b"a", b"b", headers=UPGRADES[0]):
+            connection.send(bytes([byte]))
+        assert connection.response().body == b"answer:a,answer:b"
+    assert exchange(place(running), post(b"a" * MOST_HEAD, headers=UPGRADES[0])).status == 200
+    assert exchange(place(running), post(b"a" * (MOST_HEAD + 1), headers=UPGRADES[0])).status == 413
+    assert exchange(place(running), post(headers=UPGRADES[0])).body == b""
+
+
+@pytest.mark.parametrize("question", [ask("park:k1", *UPGRADES[1]), ask("park:k1", "Connection: close")])
+def test_what_comes_behind_the_last_request_does_not_end_it_while_it_waits(running, question):
+    """RFC 9112 §9.6: nothing behind it is processed, and it is answered."""
+    with Connection(place(running)) as connection:
+        connection.send(question + ask("y"))
+        running.waits.until(1)
+        connection.send(b"\0\0" + ask("z"))
+        running.waits.finish()
+        said = connection.response()
+        assert (said.body, said.header("connection"), connection.closed()) == (b"resumed", "close", True)
+    assert running.handler.seen == [b"park:k1"]
+
+
+@pytest.mark.parametrize("value", ["100-continue", "100-Continue"])
+def test_a_client_that_waits_to_send_its_body_is_asked_for_it(running, value):
+    """RFC 9110 §10.1.1."""
+    whole = post(b"a", headers=[f"Expect: {value}"])
+    with Connection(place(running)) as connection:
+        connection.send(whole[:-1])
+        assert (connection.line(), connection.line()) == (b"HTTP/1.1 100 Continue", b"")
+        connection.send(whole[-1:])
+        assert connection.response().body == b"answer:a"
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        post(b"a", headers=["Expect: 100-continue"], target="a"),
+        post(b"a" * (MOST_HEAD + 1), headers=["Expect: 100-continue"])[: -MOST_HEAD - 1],
+    ],
+)
+def test_a_body_that_would_be_refused_is_not_asked_for(running, question):
+    assert exchange(place(running), question).status == 413
+
+
+def test_a_client_of_http_1_0_is_not_asked_for_it(running):
+    whole = post(b"a", headers=["Expect: 100-continue"]).replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert exchange(place(running), whole).body == b"answer:a"

@@ -19,9 +19,12 @@ from authz._generated.envoy.service.auth.v3 import external_auth_pb2 as pb
 from authz.authn.asked import Subject, asked
 from authz.check.wire.over_http import Route, is_allow
 from authz.core.edge import DECISION, READ_ON_EGRESS
+from authz.core.errors import TokenError
 from authz.core.http_answer import HttpAnswer
 from authz.core.jose.primitives import read_object
 from authz.core.model import HttpRequest
+from authz.core.reasons import ANSWERS, Reason
+from authz.core.tokens import short_name, subject_name
 
 EVALUATION: Final = "/access/v1/evaluation"
 EVALUATIONS: Final = "/access/v1/evaluations"
@@ -41,6 +44,9 @@ _AUTHORIZATION: Final = b"authorization"
 _OF_CLIENT: Final = {b"host", *(name.encode() for name in READ_ON_EGRESS)} - {b"traceparent"}
 _ALL, _FIRST_DENY, _FIRST_PERMIT = "execute_all", "deny_on_first_deny", "permit_on_first_permit"
 _STOPS: Final[Mapping[str, bool | None]] = {_ALL: None, _FIRST_DENY: False, _FIRST_PERMIT: True}
+
+_OF_ONE: Final = {0, HTTPStatus.SERVICE_UNAVAILABLE}  # what one of several decisions may be, and the others differ
+_NO_TOKEN: Final = ANSWERS[Reason.BAD_AUTHORIZATION].public
 
 _Headers = list[tuple[bytes, bytes]]
 _Steps = Generator[bytes, bytes, HttpAnswer]
@@ -162,7 +168,7 @@ class AuthZen:
         decisions = []
         for one in listed:
             decision = yield from self._ask_one(members, one, headers)
-            if decision.challenge:
+            if decision.failed not in _OF_ONE:
                 return _failed(decision)
             decisions.append(decision.members)
             if decision.allows is _STOPS[semantic]:
@@ -255,6 +261,12 @@ def _subject(subject: dict[str, Any], *, may_be_stated: bool) -> Subject:
     texts = [properties.get(name, "") for name in ("client_id", "username")]
     if not isinstance(groups, list) or not all(isinstance(one, str) for one in [*groups, *texts]):
         raise _BadQuestionError("subject.properties: groups is an array of strings, client_id and username are strings")
+    try:
+        subject_name(subject["id"])
+        for name, text in zip(("client_id", "username"), texts, strict=True):
+            short_name(name, text)
+    except TokenError as error:
+        raise _BadQuestionError(f"subject: no token could have it: {error.detail}") from None
     return Subject(
         id=subject["id"],
         may_be_stated=may_be_stated,
@@ -280,7 +292,8 @@ def _decision(response: bytes, *, of_client: bool) -> _Decision:
         "message": body["message"],
         "status": status,
     }
-    is_error = challenge or status == HTTPStatus.SERVICE_UNAVAILABLE
+    unclear = of_client and body["error"] == _NO_TOKEN
+    is_error = challenge or unclear or status == HTTPStatus.SERVICE_UNAVAILABLE
     return _Decision(False, context, status if is_error else 0, challenge)
 
 

@@ -15,7 +15,7 @@ A check that depends on the token alone belongs to `read_claims`, one that depen
 """
 
 from authz.core.tokens.bearer import parse_bearer
-from authz.core.tokens.claims import bound_to, read_claims
+from authz.core.tokens.claims import bound_to, read_claims, short_name, subject_name
 from authz.core.tokens.compact import MAX_TOKEN_BYTES, ParsedToken, parse
 from authz.core.tokens.inspection import Check, Inspection, Outcome, inspect
 from authz.core.tokens.kind import KINDS, kind_of
@@ -38,6 +38,8 @@ __all__ = [
     "parse",
     "parse_bearer",
     "read_claims",
+    "short_name",
+    "subject_name",
     "verify",
     "window",
 ]

@@ -152,13 +152,18 @@ def _subject(payload: Payload, issuer: Issuer) -> str:
     value = payload.get("sub")
     if not isinstance(value, str) or not value:
         raise _missing_or_invalid(payload, "sub", "a string that is not empty")
+    return subject_name(value)
+
+
+def subject_name(value: str) -> str:
+    """A name that a subject can have; TokenError for any other."""
     if not value.isprintable() and _CONTROL.search(value):
         raise TokenError(Reason.CLAIM_INVALID, "sub holds a control character")
-    return _short("sub", value)
+    return short_name("sub", value)
 
 
-def _short(claim: str, value: str) -> str:
-    """A name that fits into the assertion for Airflow."""
+def short_name(claim: str, value: str) -> str:
+    """A name that fits into the assertion for Airflow; TokenError for a longer one."""
     if len(value) > _NEVER_LONGER and len(orjson.dumps(value)) > _LONGEST:
         raise TokenError(Reason.CLAIM_INVALID, f"{claim} takes more than {_LONGEST} bytes")
     return value
@@ -204,7 +209,7 @@ def _client_id(payload: Payload, _: Issuer) -> str:
     named = [claim for claim in _CLIENT_CLAIMS if claim in payload]
     if not named:
         return ""
-    clients = {_short(claim, _text(payload, claim)) for claim in named}
+    clients = {short_name(claim, _text(payload, claim)) for claim in named}
     if len(clients) > 1:
         raise TokenError(Reason.CLAIM_INVALID, f"{', '.join(named)} name different clients")
     return clients.pop()
@@ -214,7 +219,7 @@ def _username(payload: Payload, issuer: Issuer) -> str:
     """The configured claim, else the subject. An address counts only when the provider has verified it."""
     if issuer.username == "email" and payload.get("email_verified") is not True:
         return _subject(payload, issuer)
-    return _short(issuer.username, _text(payload, issuer.username)) or _subject(payload, issuer)
+    return short_name(issuer.username, _text(payload, issuer.username)) or _subject(payload, issuer)
 
 
 def _full_name(payload: Payload, issuer: Issuer) -> str:
@@ -232,7 +237,7 @@ def _break_glass(payload: Payload, issuer: Issuer) -> str:
         raise TokenError(Reason.CLAIM_INVALID, "reason is blank")
     if not value.isprintable():
         raise TokenError(Reason.CLAIM_INVALID, "reason holds a character that is not printed")
-    return _short("reason", value)
+    return short_name("reason", value)
 
 
 def _token_id(payload: Payload, _: Issuer) -> str:

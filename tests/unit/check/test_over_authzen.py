@@ -15,13 +15,15 @@ from authz.check import wire
 from authz.check.wire.over_authzen import EVALUATION, EVALUATIONS, METADATA, MOST_EVALUATIONS, AuthZen, parse_with
 from authz.check.wire.over_http import Route
 from authz.core import edge, replay
-from authz.core.grants import Granted
+from authz.core.grants import Granted, Ledger
 from authz.core.http_answer import HttpAnswer
 from authz.core.parked import Parked
 from authz.core.revocation import Kind, Revocation, Revoked
 from tests.attacks import corpus
+from tests.support.factories.grants import approved, requested
 from tests.support.factories.tokens import ISS, NOW
-from tests.support.rigs.service import POLICY, Rig
+from tests.support.rigs.service import POLICY, Rig, load
+from tests.unit.check.test_temporary import TEXT as WITH_GRANTS
 
 HOST = "airflow.example.com"
 JSON = (b"content-type", b"application/json")
@@ -36,14 +38,14 @@ class Asked:
     """A service that is asked over AuthZEN."""
 
     def __init__(self, text=POLICY, *, routes=None, **parts):
-        self.revoked = Revoked(b"k")
+        self.revoked, self.granted = Revoked(b"k"), Granted()
         authenticator = AskingAuthenticator(
             {(ISS, PORTAL["sub"]): "portal"},
             capacity=100,
             max_token_bytes=9999,
             count=lambda _: None,
             revoked=self.revoked,
-            granted=Granted(),
+            granted=self.granted,
         )
         self.rig = Rig(text, **{"authenticator": authenticator, "parse": parse_with(wire.parse), **parts})
         self.route = Route(INBOUND)
@@ -226,6 +228,59 @@ class TestDecisionClient:
         subject = {"type": "user", "id": "carol", "properties": properties}
         assert asked.request({**question(), "subject": subject}, JSON, asked.bearer(**PORTAL)).status == 400
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            *[{"id": f"carol{char}"} for char in ("\n", "\0", "\x1b[2J", "\u2028")],
+            {"id": "x" * 1023},
+            {"properties": {"client_id": "x" * 1023}},
+            {"properties": {"username": "x" * 1023}},
+        ],
+    )
+    def test_it_states_no_name_that_no_token_could_have(self, asked, change):
+        groups = {"groups": ["data-readers"]}
+        subject = CAROL | change | {"properties": groups | change.get("properties", {})}
+        assert asked.request({**question(), "subject": subject}, JSON, asked.bearer(**PORTAL)).status == 400
+        (found,) = asked.ask({**question(), "evaluations": [{"subject": subject}]}, target=EVALUATIONS)["evaluations"]
+        assert (found["decision"], found["context"]["error"]["status"]) == (False, 400)
+        assert asked.rig.sink.records == []
+
+    def test_a_subject_is_described_once_for_all_questions_about_it(self, asked):
+        listed = [{"action": {"name": "GET"}}, {"action": {"name": "POST"}}]
+        body = {**question(), "subject": CAROL, "evaluations": listed * 3}
+        asked.ask(body, asked.bearer(**PORTAL), target=EVALUATIONS)
+        assert len(asked.rig.sink.records) == 6
+        assert len(asked.rig.sink.entries) == 1
+        other = {**CAROL, "properties": {"groups": ["data-readers", "more"]}}
+        asked.ask({**question(), "subject": other}, asked.bearer(**PORTAL))
+        asked.ask({**question(), "subject": CAROL}, asked.bearer(**PORTAL))
+        assert [one["groups"] for one in asked.rig.sink.entries] == [["data-readers"], ["data-readers", "more"]]
+
+    def test_a_subject_of_before_has_what_the_policy_and_its_grants_say_now(self):
+        asked, ledger = Asked(WITH_GRANTS), Ledger()
+
+        def decides(subject):
+            return asked.ask({**question(), "subject": subject}, asked.bearer(**PORTAL, exp=NOW + 3500))["decision"]
+
+        dave = {"type": "user", "id": "dave"}
+        assert (decides(CAROL), decides(dave)) == (True, False)
+        for event in (requested(subject="dave", seconds=600), approved()):
+            ledger.apply(event)
+        asked.granted.put(ledger.active())
+        asked.rig.clock.set_wall(NOW + 60)
+        assert (decides(CAROL), decides(dave)) == (True, True)
+        asked.rig.clock.set_wall(NOW + 660)
+        assert (decides(CAROL), decides(dave)) == (True, False)
+        asked.rig.policy = load(WITH_GRANTS.replace("groups: [data-readers]", "groups: [others]"))
+        assert decides(CAROL) is False
+
+    def test_what_two_clients_state_is_recorded_as_theirs(self):
+        asked = Asked()
+        asked.rig.service._authenticator._clients[ISS, "desk"] = "desk"
+        for client in (PORTAL, PORTAL | {"sub": "desk"}, PORTAL):
+            asked.ask({**question(), "subject": CAROL}, asked.bearer(**client))
+        assert [one["stated_by"] for one in asked.rig.sink.records] == ["portal", "desk", "portal"]
+
 
 def test_asking_about_a_sign_out_signs_no_one_out():
     asked = Asked(POLICY + "  - {id: out, public: true, plane: inbound, operations: ['session:logout']}\n")
@@ -340,6 +395,15 @@ class TestEvaluations:
         said = asked.request({**question(context={"token": asked.rig.token()}), **members}, JSON, target=EVALUATIONS)
         assert said.status == 400
         assert asked.rig.sink.records == []
+
+    @pytest.mark.parametrize("lines", [[b"Basic eDp5"], [b""], [b"Bearer a", b"Bearer b"]])
+    def test_a_client_whose_authorization_is_no_token_gets_no_decision(self, asked, lines):
+        headers = [(b"authorization", line) for line in lines]
+        assert asked.request(question(), JSON, *headers).status == 400
+        body = {**question(), "evaluations": [{}, {}]}
+        said = asked.request(body, JSON, *headers, target=EVALUATIONS)
+        assert (said.status, len(asked.rig.sink.records)) == (400, 2)
+        assert asked.ask(question(context={"token": asked.rig.token()}), *headers)["decision"] is True
 
     def test_a_client_that_is_not_authenticated_gets_no_decision(self, asked):
         body = {**question(), "evaluations": [{"context": {"token": asked.rig.token()}}, {}]}
