@@ -62,7 +62,7 @@ $(MUTMUT): requirements/mutmut.lock | $(STAMP)
 	@touch $@
 
 FRONT_NEEDS = $(if $(filter worker,$(FRONT)),$(WORKERD))
-demo: $(STAMP) $(FRONT_NEEDS) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up; FRONT=lighttpd: through that
+demo: $(STAMP) $(FRONT_NEEDS) ## real provider, Envoy, Airflow and gate on this machine; a checked tour; then it stays up; FRONT=lighttpd (apache, caddy, jetty, nginx, worker): through that
 	@$(BIN)/python -m demo $(if $(FRONT),--front $(FRONT))
 
 demo-tour: $(STAMP) $(FRONT_NEEDS) ## the same, ending after the tour

@@ -4,6 +4,7 @@ Law: as in `authz.fronts`: the same settings give the same bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -43,4 +44,7 @@ def render(front: str, settings: Settings, file: str, folder: Path) -> Mapping[s
         if not (plan.fastcgi if front in OVER_FASTCGI else plan.gate):
             text = f"{front} asks about {plan.name} at an address of `http_check.{key}`, and there is none"
             raise ConfigError([Problem(file, 0, 0, text, "add one: docs/settings.md")])
-    return FRONTS[front](made, folder)
+    try:
+        return FRONTS[front](made, folder)
+    except ConfigError as error:  # a front names its own file, which is not written; the mistake is in the settings
+        raise ConfigError([replace(one, file=file) for one in error.problems]) from None

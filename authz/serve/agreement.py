@@ -37,7 +37,7 @@ def findings(policy: Policy, settings: files.Settings, file: str, never: Iterabl
     found += _in_vain(never, ways) if ways is not None else ()
     once = OncePerTeams(policy)
     unserved = (finding for finding in _unserved(policy, settings) if once(finding.problem))
-    return sorted([*found, *unserved, *_lists(policy, settings)])
+    return sorted([*found, *unserved, *_lists(policy, settings), *_strangers(policy, settings, file)])
 
 
 def has_ways_out(settings: files.Settings) -> bool:
@@ -52,6 +52,16 @@ def _in_vain(never: Iterable[Invariant], ways: WaysOut) -> Iterator[Finding]:
             message = f"the entry `{one.name}` of `never` names an unknown destination `{name}`"
             problem = Problem(one.file, one.line, one.column, message, hint)
             yield Finding(problem=problem, severity=Severity.ERROR)
+
+
+def _strangers(policy: Policy, settings: files.Settings, file: str) -> Iterator[Finding]:
+    """Decision clients of issuers that the policy lacks: each of their questions is a 401."""
+    authzen = settings.http_check.authzen if settings.http_check is not None else None
+    for client in authzen.decision_clients if authzen is not None else ():
+        if client.issuer not in policy.issuers:
+            message = f"the decision client `{client.name}` is of `{client.issuer}`, which is no issuer of the policy"
+            problem = Problem(file, 0, 0, message, f"its issuers: {', '.join(policy.issuers) or 'none'}")
+            yield Finding(problem=problem, severity=Severity.WARNING)
 
 
 def _lists(policy: Policy, settings: files.Settings) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ path of the question; a caller says nothing of it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
@@ -19,6 +19,10 @@ from authz.settings.urls import PublicUrl
 _HEADER: Final = re.compile(r"[a-z0-9-]{1,64}")
 _NOT_THE_ADDRESS: Final = frozenset({"authorization", "cookie", "host", "content-length", "transfer-encoding"})
 _MOST_PROCESSES: Final = 64
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"`http_check.audiences` has: {', '.join(names)}"
 
 
 def _header(text: str) -> str:
@@ -155,7 +159,7 @@ class HttpCheck(Section):
         for at, one in enumerate(self.fastcgi):
             plane = planes.get(one.audience)
             if plane is None:
-                text, hint = f"{one.audience!r}: no such audience", "name one of `audiences`"
+                text, hint = f"{one.audience!r}: no such audience", _known(planes)
             elif plane != Plane.INBOUND.value:
                 text, hint = f"{one.audience!r} is for calls of tasks", "FastCGI is for requests to Airflow"
             else:
@@ -163,8 +167,8 @@ class HttpCheck(Section):
             yield Disagreement(("fastcgi", at, "audience"), text, hint, (("audiences",),))
 
     def _authzen_is_about_audiences(self) -> Iterator[Disagreement]:
-        names = {one.name for one in self.audiences}
+        names = [one.name for one in self.audiences]
         for at, name in enumerate(self.authzen.audiences if self.authzen is not None else ()):
             if name not in names:
                 loc = ("authzen", "audiences", at)
-                yield Disagreement(loc, f"{name!r}: no such audience", "name one of `audiences`", (("audiences",),))
+                yield Disagreement(loc, f"{name!r}: no such audience", _known(names), (("audiences",),))

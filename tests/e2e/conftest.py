@@ -5,11 +5,13 @@ import pytest
 from tests.e2e.echo_upstream import EchoUpstream
 from tests.e2e.egress_site import EgressSite
 from tests.e2e.envoy_harness import Envoy, newest, oldest, settings_for
+from tests.e2e.front_site import KEY
 from tests.e2e.login_site import LoginSite
 from tests.e2e.raw_http import RawResponse, exchange, request
 from tests.e2e.scripted_authz import ScriptedAuthz
 from tests.e2e.stack import Stack
 from tests.support.missing import skip_or_fail
+from tests.support.simulators.idp import IdP
 
 
 @pytest.fixture(scope="module", params=["newest", pytest.param("oldest", marks=pytest.mark.full)])
@@ -20,6 +22,13 @@ def envoy_binary(request):
     if not oldest().exists():
         skip_or_fail("the oldest supported Envoy is not installed: run `make .envoys/oldest/.installed`")
     return oldest()
+
+
+@pytest.fixture(scope="module")
+def idp():
+    """The provider of the tests of fronts: that of their policy, with their key."""
+    with IdP([KEY]) as idp:
+        yield idp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

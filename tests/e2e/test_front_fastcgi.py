@@ -22,7 +22,7 @@ from authz.core import edge
 from authz.fronts import crossing
 from tests.e2e.certificates import Authority
 from tests.e2e.envoy_harness import wait_for
-from tests.e2e.front_site import HOST, KEY, FrontSite
+from tests.e2e.front_site import HOST, FrontSite
 from tests.e2e.raw_http import Connection
 from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     test_a_body_reaches_airflow_and_is_not_part_of_the_question,
@@ -40,7 +40,6 @@ from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
 )
 from tests.e2e.test_fronts_changes import refused
 from tests.support import fastcgi
-from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 ABSOLUTE = re.compile(r"^http://[^/?]*")
@@ -52,12 +51,6 @@ OF_HTTPD = {("apache", "*"), ("apache", "?"), ("apache", "")}
 """httpd answers OPTIONS itself where the target has no path."""
 AWAY = {"lighttpd": 503, "apache": 500}
 """The status without an answer of the gate; mod_authnz_fcgi knows only one."""
-
-
-@pytest.fixture(scope="module")
-def idp():
-    with IdP([KEY]) as idp:
-        yield idp
 
 
 @pytest.fixture(scope="module", params=["lighttpd", "apache"])

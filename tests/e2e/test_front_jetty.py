@@ -14,23 +14,16 @@ import pytest
 
 from authz.core.edge import DECISION, USER
 from tests.e2e.envoy_harness import wait_for
-from tests.e2e.front_site import HOST, KEY, FrontSite
+from tests.e2e.front_site import HOST, FrontSite
 from tests.e2e.raw_http import request
 from tests.e2e.scripted_gate import ScriptedGate, allow
 from tests.support.ports import free_port
-from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 DAGS, POOLS, RUNS = "/api/v2/dags", "/api/v2/pools", "/api/v2/dags/sales/dagRuns"
 CALLERS, LINGERING = 200, 300
 MOST_THREADS = 64 + 40
 """Those of Jetty's pool, and those of the JVM, its HTTP clients, acceptors and timers."""
-
-
-@pytest.fixture(scope="module")
-def idp():
-    with IdP([KEY]) as idp:
-        yield idp
 
 
 class Asking(FrontSite):

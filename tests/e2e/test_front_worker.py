@@ -18,7 +18,7 @@ from authz.cli.main import main
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonicalise
 from tests.e2e.certificates import Authority
-from tests.e2e.front_site import HOST, KEY, FrontSite
+from tests.e2e.front_site import HOST, FrontSite
 from tests.e2e.raw_http import request
 from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     DAGS,
@@ -41,16 +41,9 @@ from tests.e2e.test_fronts import (  # noqa: F401 pytest collects them here too
     test_what_airflow_may_not_say_does_not_reach_a_caller,
 )
 from tests.e2e.test_fronts_changes import refused
-from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 SEED, COUNT = "worker 1", 1_000
-
-
-@pytest.fixture(scope="module")
-def idp():
-    with IdP([KEY]) as idp:
-        yield idp
 
 
 @pytest.fixture(scope="module")

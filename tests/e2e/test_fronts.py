@@ -17,20 +17,13 @@ from authz.core.request.path import canonical_host, canonicalise
 from authz.fronts.render import OVER_FASTCGI
 from demo.fronts import STARTS
 from tests.attacks import corpus
-from tests.e2e.front_site import HOST, KEY, OVER_TCP, FrontSite
+from tests.e2e.front_site import HOST, OVER_TCP, FrontSite
 from tests.e2e.raw_http import request
-from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 FRONTS = sorted({*STARTS} - OVER_FASTCGI - {"worker"})  # of those: test_front_fastcgi.py, test_front_worker.py
 DAGS, POOLS, HEALTH = "/api/v2/dags", "/api/v2/pools", "/api/v2/monitor/health"
 FORGED = "forged-by-the-caller"
-
-
-@pytest.fixture(scope="module")
-def idp():
-    with IdP([KEY]) as idp:
-        yield idp
 
 
 @pytest.fixture(scope="module", params=FRONTS)

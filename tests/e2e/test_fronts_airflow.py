@@ -7,9 +7,8 @@ import pytest
 from authz.core import assertion
 from authz.core.edge import DECISION
 from demo.fronts import STARTS
-from tests.e2e.front_site import KEY, FrontSite
+from tests.e2e.front_site import FrontSite
 from tests.e2e.servlet_site import ServletSite
-from tests.support.simulators.idp import IdP
 from tests.support.sites.airflow import AirflowSite, empty_dags
 
 pytestmark = pytest.mark.e2e
@@ -23,9 +22,8 @@ def airflow(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", sorted(STARTS))
-def test_airflow_takes_the_caller_for_whom_the_gate_does(airflow, tmp_path, name):
+def test_airflow_takes_the_caller_for_whom_the_gate_does(airflow, idp, tmp_path, name):
     with (
-        IdP([KEY]) as idp,
         FrontSite(tmp_path, idp, name, airflow_at=f"127.0.0.1:{airflow.port}", audience="narrows_dags: true") as site,
     ):
         airflow.publish(assertion.load_signing_key((site.gate.folder / "assertion.pem").read_bytes()))
@@ -48,10 +46,10 @@ def test_airflow_takes_the_caller_for_whom_the_gate_does(airflow, tmp_path, name
         assert site.get("/api/v2%2Fconnections", reader).status == (400 if name == "jetty" else 403)
 
 
-def test_an_applications_own_endpoint_triggers_a_run_that_airflow_knows_as_the_callers(airflow, tmp_path):
+def test_an_applications_own_endpoint_triggers_a_run_that_airflow_knows_as_the_callers(airflow, idp, tmp_path):
     """The servlet of `deploy/fronts/jetty/example`, behind the filter: it passes the assertion on."""
     options = {"airflow_at": f"127.0.0.1:{airflow.port}", "audience": "narrows_dags: true"}
-    with IdP([KEY]) as idp, ServletSite(tmp_path, idp, "JettyMain", **options) as site:
+    with ServletSite(tmp_path, idp, "JettyMain", **options) as site:
         airflow.publish(assertion.load_signing_key((site.gate.folder / "assertion.pem").read_bytes()))
         forged = f"X-Authz-Assertion: {airflow.mint('admin')}"
         answer = site.get("/trigger/sales_two", site.bearer("data-ops"), forged, method="POST")

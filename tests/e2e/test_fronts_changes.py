@@ -12,19 +12,12 @@ from authz.core.edge import ASSERTION, DECISION
 from authz.fronts.render import OVER_FASTCGI
 from demo.fronts import STARTS
 from tests.e2e.certificates import Authority
-from tests.e2e.front_site import HOST, KEY, OVER_TCP, FrontSite
+from tests.e2e.front_site import HOST, OVER_TCP, FrontSite
 from tests.e2e.raw_http import Connection, request
-from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 FRONTS = sorted({*STARTS} - OVER_FASTCGI - {"worker"})  # of those: test_front_fastcgi.py, test_front_worker.py
 DAGS, HEALTH = "/api/v2/dags", "/api/v2/monitor/health"
-
-
-@pytest.fixture(scope="module")
-def idp():
-    with IdP([KEY]) as idp:
-        yield idp
 
 
 @pytest.fixture(scope="module", params=FRONTS)

@@ -16,24 +16,17 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from authz.core.edge import ASSERTION, DECISION, IDENTITY_HEADERS
 from authz.core.request.path import canonicalise
 from tests.e2e.certificates import Authority
-from tests.e2e.front_site import HOST, KEY
+from tests.e2e.front_site import HOST
 from tests.e2e.raw_http import request
 from tests.e2e.servlet_site import ServletSite, said
 from tests.e2e.test_fronts import FORGED, OF_OTHERS, SPELLINGS, mutated
 from tests.support import java
 from tests.support.ports import free_port
-from tests.support.simulators.idp import IdP
 
 pytestmark = pytest.mark.e2e
 PASSWORD = "of-the-stores"
 SERVERS = ["JettyMain", "TomcatMain"]
 POOLS, RUNS = "/api/v2/pools", "/api/v2/dags/sales/dagRuns"
-
-
-@pytest.fixture(scope="module")
-def idp():
-    with IdP([KEY]) as idp:
-        yield idp
 
 
 @pytest.fixture(scope="module", params=SERVERS)

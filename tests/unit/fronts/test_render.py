@@ -18,6 +18,7 @@ AUDIENCES = "audiences: [{name: airflow}, {name: out, plane: egress, destination
 HTTP = f"listen: ['unix:/run/authz/http.sock'], {AUDIENCES}"
 TLS = "tls: {certificate: tls.crt, key: tls.key}"
 FRONT = f"{{name: airflow, listen: '0.0.0.0:8443', {TLS}, airflow: {{address: '127.0.0.1:8080'}}}}"
+OVER_TLS = FRONT.replace("8080'", "8080', tls: true, tls_name: a")
 
 FOLDER = Path("/etc/front")
 OVER_HTTP = sorted({*FRONTS} - OVER_FASTCGI)
@@ -116,6 +117,21 @@ def test_a_value_that_could_break_out_is_refused(name, text, key):
 def test_a_folder_that_could_break_out_is_refused(name):
     with pytest.raises(ConfigError, match="cannot stand in a front's configuration"):
         render(name, load(), "authz.yaml", Path("/etc/{env.HOME}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("jetty", {"http": HTTP}),
+        ("lighttpd", {"http": f"{SOCKET}, {AUDIENCES}", "fronts": OVER_TLS}),
+        ("apache", {"http": f"{PORT}, {AUDIENCES}", "fronts": OVER_TLS}),
+        ("worker", {"fronts": FRONT.replace("'127.0.0.1:8080'", "['127.0.0.1:8080', '127.0.0.1:8082']")}),
+    ],
+)
+def test_what_a_front_cannot_do_is_a_mistake_in_the_settings(name, changes):
+    with pytest.raises(ConfigError) as caught:
+        render(name, load(**changes), "authz.yaml", FOLDER)
+    assert {one.file for one in caught.value.problems} == {"authz.yaml"}
 
 
 def test_the_command_prints_or_writes(tmp_path):

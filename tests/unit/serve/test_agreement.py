@@ -99,3 +99,19 @@ def test_an_entry_of_never_about_a_destination_that_is_not_there_is_a_mistake():
     assert (problem.hint, problem.line > 1) == ("did you mean `orders`?", True)
     assert agreement.mistakes(suite.policy, settings(), "s", suite.never) == []
     assert (agreement.has_ways_out(egress), agreement.has_ways_out(settings())) == (True, False)
+
+
+def test_a_decision_client_of_an_issuer_that_the_policy_lacks_is_a_warning():
+    policy = load(BASE.format("plane: inbound, roles: [viewer], operations: [dags:read]"))
+
+    def about(issuer):
+        client = {"name": "portal", "issuer": issuer, "subject": "s"}
+        asked = {"audiences": ("a",), "decision_clients": (client,)}
+        section = {"listen": ("unix:/h",), "audiences": ({"name": "a"},), "authzen": asked}
+        read = Settings.model_validate({"version": 1, "http_check": section})
+        return [(one.severity.value, str(one.problem)) for one in agreement.findings(policy, read, "authz.yaml")]
+
+    known = next(iter(policy.issuers))
+    message = f"the decision client `portal` is of `{known}x`, which is no issuer of the policy"
+    assert about(known) == []
+    assert about(f"{known}x") == [("warning", f"authz.yaml: {message} (its issuers: {known})")]
