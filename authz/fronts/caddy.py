@@ -22,7 +22,7 @@ FILE: Final = "caddy.json"
 ADMIN: Final = "caddy.sock"
 # Hop by hop, and so the caller's own; `Connection` could also name headers that Caddy would then drop.
 _OF_THE_CONNECTION: Final = ("connection", "expect", "upgrade", "te", "keep-alive", "proxy-connection")
-# What a name may have beside letters, digits and hyphens (RFC 9110 §5.6.2). WSGI reads `_` as a hyphen, CGI each of them.
+# What else a name may have than letters, digits, hyphens (RFC 9110 §5.6.2). WSGI reads `_` as a hyphen, CGI each.
 _MARKS: Final = "!#$%&'*+.^_`|~"
 _ANSWER: Final = "http.reverse_proxy.header"  # of the last server that answered
 _DECIDED: Final = "{http.vars.authz_decision}"
