@@ -22,6 +22,8 @@ FILE: Final = "caddy.json"
 ADMIN: Final = "caddy.sock"
 # Hop by hop, and so the caller's own; `Connection` could also name headers that Caddy would then drop.
 _OF_THE_CONNECTION: Final = ("connection", "expect", "upgrade", "te", "keep-alive", "proxy-connection")
+# What else a name may have than letters, digits, hyphens (RFC 9110 §5.6.2). WSGI reads `_` as a hyphen, CGI each.
+_MARKS: Final = "!#$%&'*+.^_`|~"
 _ANSWER: Final = "http.reverse_proxy.header"  # of the last server that answered
 _DECIDED: Final = "{http.vars.authz_decision}"
 _REQUEST_ID: Final = "{http.request.uuid}"
@@ -150,11 +152,17 @@ def _said(status: int, error: str) -> Json:
 
 
 def _callers_removed() -> Json:
-    """All that a caller may not send. `*_*` is every name with an underscore: Airflow reads it as a dash."""
+    """All that a caller may not send, and every name that something behind may read as one of these."""
     names = [name for name in (*crossing.SET, *crossing.REMOVED, *_OF_THE_CONNECTION) if name != "authorization"]
     return {
         "handler": "headers",
-        "request": {"delete": ["*_*", *names, *(f"{prefix}*" for prefix in crossing.REMOVED_PREFIXES)]},
+        "request": {
+            "delete": [
+                *(f"*{mark}*" for mark in _MARKS),
+                *names,
+                *(f"{prefix}*" for prefix in crossing.REMOVED_PREFIXES),
+            ]
+        },
     }
 
 

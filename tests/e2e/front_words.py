@@ -21,13 +21,15 @@ OF_OTHERS: Final = (
     *("x-forwarded-method", "x-forwarded-email", "x-forwarded-access-token", "x-user", "x-groups", "x-webauth-user"),
 )
 IDENTITIES: Final = (*IDENTITY_HEADERS, DECISION, *OF_OTHERS)
+MARKS: Final = "!#$%&'*+.^`|~"
+"""What a name may have beside letters, digits, `-` and `_`: CGI reads each as `_`."""
 SPELLINGS: Final[tuple[Callable[[str], str], ...]] = (
     str.lower,
     str.upper,
     str.title,
     lambda name: name.replace("-", "_"),
     lambda name: name.title().replace("-", "_", 1),
-    lambda name: name.replace("-", ".", 1),
+    lambda name: name.replace("-", MARKS[len(name) % len(MARKS)], 1),
 )
 HARMLESS: Final = (
     *("Accept: application/json", "Accept: text/html", "Accept-Language: de", "X-Forwarded-For: 10.0.0.1, 127.0.0.1"),
