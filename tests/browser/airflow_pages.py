@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from urllib.parse import quote, unquote
 
 import httpx
@@ -18,8 +19,17 @@ def expect_menu(page, menus):
         page.get_by_role("button", name=name).click()
         items = page.get_by_role("menuitem")
         expect(items).to_have_text(words, use_inner_text=True)
-        page.keyboard.press("Escape")
-        expect(items).to_have_count(0)
+        wait_for(partial(_closed, page, items), f"the menu {name} stays open", pause=page.wait_for_timeout)
+
+
+def _closed(page, items):
+    """Press Escape; a menu that is still opening does not hear it."""
+    page.keyboard.press("Escape")
+    try:
+        expect(items).to_have_count(0, timeout=1000)
+    except AssertionError:
+        return False
+    return True
 
 
 def expect_dags(page, names):
