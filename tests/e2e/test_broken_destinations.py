@@ -14,7 +14,7 @@ from tests.e2e.scripted_authz import deny
 from tests.e2e.way_out import DECISION, WayOut, failure
 
 CONNECTIONS, PENDING = 10, 5
-LIMITS = {"failures": 5, "pause": "1s", "connect_timeout": "500ms"}
+LIMITS = {"failures": 5, "pause": "3s", "connect_timeout": "1s"}
 CALLERS = 200
 
 
@@ -25,7 +25,7 @@ def running_out(envoy_binary, tmp_path_factory):
     authority = Authority(folder)
     out.broken = {name: Broken(answers(200)) for name in ("refusing", "hanging", "ending", "failing")}
     for name, server in out.broken.items():
-        out.add(name, address=server.address, limits=LIMITS, timeout="500ms")  # a busy machine has time to answer
+        out.add(name, address=server.address, limits=LIMITS, timeout="1s")  # a busy machine has time to answer
     quiet = {"failures": 1000}  # so that every call is tried
     out.broken["nonsense"] = Broken(talks_nonsense)
     out.broken["slow"] = Broken(hangs)
@@ -107,13 +107,13 @@ def test_a_broken_destination_is_reported_then_left_alone_then_used_again(out, n
     reached = server.requests, server.connections
     answers_now = [timed(out, name) for _ in range(3)]
     assert {failure(answer) for answer, _ in answers_now} == {(503, "no_healthy_host", name)}
-    assert statistics.median(seconds for _, seconds in answers_now) < 0.1
+    assert statistics.median(seconds for _, seconds in answers_now) < 0.5  # nobody waits for it
     assert (server.requests, server.connections) == reached
     assert out.get("well").status == 200, "nobody else suffers"
     server.behaviour = answers(200)
     if behaviour is None:
         server.accept()
-    assert until_well(out, name) < 15  # the pause is 1 s; a busy machine asks late
+    assert until_well(out, name) < 15  # the pause is 3 s; a busy machine asks late
 
 
 def after_the_check(line):

@@ -182,7 +182,7 @@ def test_a_wanted_websocket_is_judged_once_and_carries_no_spoofed_header(envoy_b
 def test_a_stream_ends_when_its_time_is_up(envoy_binary, tmp_path):
     with EchoUpstream() as upstream, ScriptedAuthz() as authz:
         settings = settings_for(
-            (authz.endpoint,), upstream.address, tmp_path, airflow={"websockets": True}, longest_stream="500ms"
+            (authz.endpoint,), upstream.address, tmp_path, airflow={"websockets": True}, longest_stream="2s"
         )
         with Envoy(settings, tmp_path, envoy_binary) as envoy, Connection(envoy.inbound) as connection:
             connection.send(request("/ws", "Connection: Upgrade", "Upgrade: websocket"))
@@ -191,7 +191,7 @@ def test_a_stream_ends_when_its_time_is_up(envoy_binary, tmp_path):
 
 
 def test_a_tunnel_ends_when_its_time_is_up(envoy_binary, tmp_path):
-    out = WayOut(tmp_path, envoy_binary, longest_stream="500ms")
+    out = WayOut(tmp_path, envoy_binary, longest_stream="2s")
     out.add("warehouse", tunnel=True)
     place = f"warehouse.test:{out.sites['warehouse'].address.rpartition(':')[2]}"
     with out, Connection(out.envoy.egress) as connection:
