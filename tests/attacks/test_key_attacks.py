@@ -118,14 +118,13 @@ def timed_request(gate, kid):
 
 
 def test_the_first_token_of_a_rotated_key_is_served_at_once(idp):
+    """The clock stands still from the request on: whatever waited for a time would wait for ever."""
     with Gate(idp) as gate:
         gate.clock.advance(5)
         idp.keys = [GOOD, NEXT]
         told = threading.Event()
-        began = time.monotonic()
         assert gate.store.request("corp", "next", told.set)
         assert told.wait(PATIENCE_S)
-        assert time.monotonic() - began < FETCH_S / 2
         assert gate.kids == {"good", "next"}
 
 
