@@ -1,6 +1,5 @@
 """Checks over HTTP on a real `authz serve`: the request line is the request, and nothing else is an allow."""
 
-import json
 import signal
 import threading
 
@@ -8,7 +7,7 @@ import jwt
 import pytest
 
 from authz.core.edge import ASSERTION, IDENTITY_HEADERS
-from tests.e2e.envoy_harness import wait_for
+from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.e2e.gate import SETTINGS, Gate, token
 from tests.e2e.raw_http import Connection, exchange
 from tests.support.factories.tokens import make_key
@@ -55,8 +54,14 @@ class Asked(Gate):
         return f"Authorization: Bearer {self.token(**changes)}"
 
     def record(self, name):
-        wait_for(lambda: name in self.decisions.read_text(), "no record", pause=pause)
-        return next(one for one in map(json.loads, self.decisions.read_text().splitlines()) if one.get("id") == name)
+        found = []
+
+        def look():
+            found[:] = [one for one in whole_lines(self.decisions) if one.get("id") == name]
+            return bool(found)
+
+        wait_for(look, "no record", pause=pause)
+        return found[0]
 
     @property
     def decisions(self):

@@ -18,7 +18,7 @@ import pytest
 
 from authz.core.edge import META_DECISION
 from authz.engine.contract import CHECK
-from tests.e2e.envoy_harness import wait_for
+from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.integration.pair_of_workers import KEY, TWO, Pair
 from tests.support.rigs.service import message, read
 from tests.support.simulators.idp import IdP
@@ -42,7 +42,7 @@ class Signed(Pair):
 
     def records(self):
         files = sorted((self.folder / "audit").glob("decisions*.jsonl"))
-        return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+        return [line for path in files for line in whole_lines(path)]
 
     def entries(self, event):
         """The entries of the log about this."""

@@ -18,7 +18,7 @@ import pytest
 
 from authz.core.assertion import generate_pem
 from authz.ops.readiness_log import START_S
-from tests.e2e.envoy_harness import wait_for
+from tests.e2e.envoy_harness import wait_for, whole_lines
 from tests.e2e.gate import POLICY, SETTINGS
 from tests.integration.pair_of_workers import KEY, TWO, Pair, alive
 from tests.support.factories.tokens import make_key
@@ -307,7 +307,7 @@ def test_hanging_up_reaches_both(pair):
     pair.until(workers_in_it, "both write into the new file")
     for name in ("decisions.1", "decisions.jsonl"):
         entered = {0: set(), 1: set()}
-        for line in map(json.loads, (pair.folder / name).read_text().splitlines()):
+        for line in whole_lines(pair.folder / name):
             if line["type"] == "identity":
                 entered[line["worker"]].add(line["id"])
             else:
