@@ -1,5 +1,6 @@
 """Tokens of destinations (OAuth2 client credentials): fetched in advance from a real provider over TLS, and renewed."""
 
+import contextlib
 import json
 import time
 import urllib.parse
@@ -105,14 +106,22 @@ def test_it_is_renewed_before_it_ends_and_no_call_fails(out):
     assert all(new["iat"] < old["exp"] for old, new in pairwise(tokens)), "one had ended when the next was made"
 
 
-@pytest.fixture
-def silence(provider):
-    """The token endpoint is away."""
+@contextlib.contextmanager
+def away(provider):
+    """The token endpoint does not answer, or with 503."""
     provider.relay.open = False
     httpx.post(f"{provider.issuer}/dev/moods", json={"token_status": 503}).raise_for_status()
-    yield
-    provider.relay.open = True
-    httpx.post(f"{provider.issuer}/dev/moods", json={"token_status": 0}).raise_for_status()
+    try:
+        yield
+    finally:
+        httpx.post(f"{provider.issuer}/dev/moods", json={"token_status": 0}).raise_for_status()
+        provider.relay.open = True
+
+
+@pytest.fixture
+def silence(provider):
+    with away(provider):
+        yield
 
 
 def ended(token):
@@ -134,11 +143,17 @@ def test_without_its_token_endpoint_a_destination_gets_no_call_but_with_a_token(
     assert out.get("plain").status == 200, "no other destination suffers"
 
 
-def test_calls_succeed_again_once_the_token_endpoint_is_back(out):
-    def well():
-        return out.get("orders").status == 200 and not ended(bearer(out.sites["orders"].requests[-1]))
+def test_calls_succeed_again_once_the_token_endpoint_is_back(out, provider):
+    site = out.sites["orders"]
 
+    def well():
+        return out.get("orders").status == 200 and not ended(bearer(site.requests[-1]))
+
+    with away(provider):
+        out.until(lambda: not well(), "the token does not end")
+        back = int(time.time())
     out.until(well, "no new token")
+    assert claims_of(bearer(site.requests[-1]))["iat"] >= back
 
 
 def test_a_token_endpoint_without_a_trusted_certificate_gets_no_request(out):

@@ -91,7 +91,7 @@ def test_a_client_of_somebody_elses_gets_decisions(gate):
     carol = {"type": "user", "id": "carol", "properties": {"groups": ["data-readers"]}}
     stated = gate.client(gate.token(**PORTAL)).evaluate(carol, "GET", route())
     assert stated.allowed
-    record = gate.record(stated.context["decision_id"])
+    record = gate.decision(stated.context["decision_id"])
     assert (record["subject"], record["stated_by"], record["rule"]) == ("carol", "portal", "readers")
     with pytest.raises(DecernError) as caught:
         gate.client().evaluate(carol, "GET", route())
@@ -141,7 +141,7 @@ def test_no_token_is_in_any_log(gate):
     gate.evaluate(body[:-1])
     gate.evaluate(question(subject=token, context={"token": token}))
     said = gate.evaluate(question(context={"token": token}))
-    gate.record(json.loads(said.body)["context"]["decision_id"])
+    gate.decision(json.loads(said.body)["context"]["decision_id"])
     signature = token.rpartition(".")[2]
     assert signature not in gate.log.read_text()
     assert signature not in said.body.decode()
